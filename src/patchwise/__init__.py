@@ -1,0 +1,72 @@
+"""Dense self-supervised vision: from unlabelled images to a backbone with good patch features.
+
+Names are resolved on first use, so that ``import patchwise`` costs nothing.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from patchwise.version import __version__
+
+if TYPE_CHECKING:
+    from patchwise.api import forecast_training, train
+    from patchwise.configs.backbone import ViTConfig
+    from patchwise.configs.methods import DINOConfig, PWSelfConfig
+    from patchwise.configs.run import RunConfig
+    from patchwise.data.source import open_labelled, open_source
+    from patchwise.data.synthetic import render_scenes
+    from patchwise.errors import PatchwiseError
+    from patchwise.losses.matched_distillation import matched_distillation_loss
+    from patchwise.methods import METHODS
+    from patchwise.methods.method import Method
+    from patchwise.models.backbone import Backbone, BackboneOutput
+    from patchwise.models.vit import ViT
+    from patchwise.models.weights import load_backbone, save_backbone
+    from patchwise.normalisation import normalise
+    from patchwise.ops.geometry import match_patches
+    from patchwise.recipes import RECIPES
+    from patchwise.train.run import TrainResult
+
+_HOMES = {
+    "Backbone": "patchwise.models.backbone",
+    "BackboneOutput": "patchwise.models.backbone",
+    "DINOConfig": "patchwise.configs.methods",
+    "METHODS": "patchwise.methods",
+    "Method": "patchwise.methods.method",
+    "PWSelfConfig": "patchwise.configs.methods",
+    "PatchwiseError": "patchwise.errors",
+    "RECIPES": "patchwise.recipes",
+    "RunConfig": "patchwise.configs.run",
+    "TrainResult": "patchwise.train.run",
+    "ViT": "patchwise.models.vit",
+    "ViTConfig": "patchwise.configs.backbone",
+    "forecast_training": "patchwise.api",
+    "load_backbone": "patchwise.models.weights",
+    "match_patches": "patchwise.ops.geometry",
+    "matched_distillation_loss": "patchwise.losses.matched_distillation",
+    "normalise": "patchwise.normalisation",
+    "open_labelled": "patchwise.data.source",
+    "open_source": "patchwise.data.source",
+    "render_scenes": "patchwise.data.synthetic",
+    "save_backbone": "patchwise.models.weights",
+    "train": "patchwise.api",
+}
+
+__all__ = [  # noqa: PLE0604 - the names above, which a checker cannot see
+    "__version__",
+    *_HOMES,
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """Import a public name when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'patchwise' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

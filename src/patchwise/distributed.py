@@ -1,0 +1,21 @@
+"""What a method may ask of the other processes of a run. On one process: the identity."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Collectives(Protocol):
+    """Operations over all processes; every process must call them in the same order."""
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Return the elementwise sum of ``tensor`` over processes; no gradient."""
+        ...
+
+
+class OneProcess:
+    """The collectives of a run with one process."""
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Return ``tensor``."""
+        return tensor

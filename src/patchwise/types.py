@@ -1,0 +1,34 @@
+"""What the parts of the library hand to each other: plain values that can be moved and split."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Images of their own sizes, padded at the bottom and right to the largest of the batch.
+
+    Letters: B images, H W the largest height and width of the batch.
+    """
+
+    pixels: UInt8[Tensor, "B 3 H W"]  # padding is 0
+    sizes: Int[Tensor, "B 2"]  # height, width of each image, in pixels
+    ids: Int[Tensor, " B"]  # index of each image in its source
+    epoch: int  # of its source; part of the key of every random draw
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def to(self, device: torch.device) -> "ImageBatch":
+        """Return the batch with its pixels on ``device``; sizes and ids stay on the CPU."""
+        pixels = self.pixels.to(device, non_blocking=True)
+        return ImageBatch(pixels, self.sizes, self.ids, self.epoch)
+
+    def split(self, parts: int) -> list["ImageBatch"]:
+        """Return the batch as ``parts`` batches of equal length, in order."""
+        length = len(self) // parts
+        slices = [slice(i * length, (i + 1) * length) for i in range(parts)]
+        return [ImageBatch(self.pixels[s], self.sizes[s], self.ids[s], self.epoch) for s in slices]
