@@ -1,0 +1,20 @@
+"""DINO."""
+
+from dataclasses import asdict
+
+from patchwise.configs.methods import DINOConfig, PWSelfConfig
+from patchwise.methods.pwself import PWSelf
+from patchwise.models.vit import ViT
+
+
+class DINO(PWSelf):
+    """PW-Self with matching and patch colour off: only the CLS tokens of two views are matched.
+
+    Source: Caron et al. 2021, arXiv:2104.14294.
+    Differs: nothing known.
+    """
+
+    def __init__(self, backbone: ViT, config: DINOConfig) -> None:
+        shared = {name: value for name, value in asdict(config).items() if name != "name"}
+        shared["views"] = config.views
+        super().__init__(backbone, PWSelfConfig(**shared, matching=False, recolour_patches=False))

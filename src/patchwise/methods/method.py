@@ -1,0 +1,118 @@
+"""The contract between a training method and the one training loop.
+
+The loop, for every optimiser step:
+
+1. For each part of the batch: ``views = make_views(batch, step)``; then every `StepLoss` that
+   ``losses(views, step)`` yields is backward'ed as it comes, so that the graph of one crop size
+   is freed before the next one is built.
+2. Gradients are averaged over processes, clipped, and the optimiser steps.
+3. ``after_step(carries, step)`` updates what gradients do not: teacher, centre, queue.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from patchwise.distributed import Collectives
+from patchwise.models.vit import ViT
+from patchwise.types import ImageBatch
+
+Batch = Mapping[str, ImageBatch]
+ViewsT = TypeVar("ViewsT")
+CarryT = TypeVar("CarryT")
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a run stands. Schedules are pure functions of it."""
+
+    index: int  # optimiser steps done before this one
+    total: int  # optimiser steps of the whole run
+    steps_per_epoch: int
+    seed: int
+    collectives: Collectives
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done, in [0, 1)."""
+        return self.index / self.total
+
+    @property
+    def epoch(self) -> float:
+        """Epochs that are done, parts included."""
+        return self.index / self.steps_per_epoch
+
+
+@dataclass(frozen=True)
+class StepLoss(Generic[CarryT]):
+    """One part of what a step minimises. The parts of a step add up."""
+
+    total: Float[Tensor, ""]
+    parts: dict[str, Float[Tensor, ""]]  # detached, for the log; the same name twice adds up
+    carry: CarryT | None = None  # detached; what `Method.after_step` needs of this part
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that are optimised alike."""
+
+    name: str
+    parameters: dict[str, nn.Parameter]
+    decayed: bool
+    rate_scale: float = 1.0  # times the learning rate
+    frozen_epochs: float = 0.0  # epochs before they begin to move
+
+
+class Method(nn.Module, ABC, Generic[ViewsT, CarryT]):
+    """A method says how to make views, what to minimise, and what follows a step."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("images",)
+    """Names of the image streams that every batch must hold. A method that trains on two image
+    sets, or on images with their neighbours, names a stream for each."""
+
+    @property
+    @abstractmethod
+    def backbone(self) -> ViT:
+        """The backbone that is evaluated and saved: the teacher's or the student's."""
+
+    @abstractmethod
+    def make_views(self, batch: Batch, step: Step) -> ViewsT:
+        """Augment a batch. All of a method's randomness on images is here, keyed by image."""
+
+    @abstractmethod
+    def losses(self, views: ViewsT, step: Step) -> Iterator[StepLoss[CarryT]]:
+        """Yield the parts of the loss, each ready for backward. Changes no state."""
+
+    @abstractmethod
+    def after_step(self, carries: Sequence[CarryT], step: Step) -> None:
+        """Update what gradients do not, once per optimiser step.
+
+        Args:
+            carries: What `losses` carried, over all parts of the batch of this process.
+            step: The step that was just made.
+        """
+
+    @abstractmethod
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return all trained parameters, each in exactly one group."""
+
+
+def decay_groups(
+    module: nn.Module, name: str, *, rate_scale: float = 1.0, frozen_epochs: float = 0.0
+) -> list[ParameterGroup]:
+    """Split a module's trained parameters: matrices are decayed, biases and vectors are not.
+
+    Source: DINO's rule, arXiv:2104.14294; embeddings, having more than one axis, are decayed.
+    """
+    trained = {n: p for n, p in module.named_parameters(prefix=name) if p.requires_grad}
+    matrices = {n: p for n, p in trained.items() if p.ndim > 1 and not n.endswith(".bias")}
+    others = {n: p for n, p in trained.items() if n not in matrices}
+    groups = [
+        ParameterGroup(f"{name}.decayed", matrices, True, rate_scale, frozen_epochs),
+        ParameterGroup(f"{name}.undecayed", others, False, rate_scale, frozen_epochs),
+    ]
+    return [group for group in groups if group.parameters]

@@ -1,0 +1,80 @@
+"""The smallest of everything, for tests of methods and of training."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from patchwise.configs.backbone import ViTConfig
+from patchwise.configs.methods import DINOConfig, PWSelfConfig
+from patchwise.configs.run import DataConfig, OptimConfig, RunConfig, TrainConfig
+from patchwise.configs.views import ViewsConfig
+from patchwise.data.synthetic import render_scenes
+from patchwise.distributed import OneProcess
+from patchwise.methods.method import Batch, Method, Step, StepLoss
+from patchwise.models.vit import ViT
+from patchwise.types import ImageBatch
+
+VIT = ViTConfig(dim=32, depth=2, heads=2, patch_px=8, image_px=32)
+VIEWS = ViewsConfig(base_px=64, global_px=32, local_px=16, local_count=2)
+SMALL: dict[str, Any] = {
+    "views": VIEWS,
+    "prototypes": 24,
+    "head_hidden_dim": 32,
+    "bottleneck_dim": 16,
+    "frozen_prototype_epochs": 0.0,
+}
+DINO_CONFIG = DINOConfig(**SMALL)
+PWSELF_CONFIG = PWSelfConfig(**SMALL)
+
+
+def small_vit(seed: int = 0) -> ViT:
+    torch.manual_seed(seed)
+    return ViT(VIT)
+
+
+def scene_batch(*ids: int, epoch: int = 0) -> Batch:
+    scenes = render_scenes(np.array(ids))
+    pixels = torch.from_numpy(scenes.images).movedim(-1, 1).contiguous()
+    sizes = torch.full((len(ids), 2), 64)
+    return {"images": ImageBatch(pixels, sizes, torch.tensor(ids), epoch)}
+
+
+def step_at(index: int = 0, total: int = 100, seed: int = 0) -> Step:
+    return Step(index, total, 10, seed, OneProcess())
+
+
+def make_step(
+    method: Method[Any, Any], batch: Batch, step: Step
+) -> list[StepLoss[Any]]:
+    """Compute all losses of a step and their gradients; change nothing."""
+    with torch.no_grad():
+        views = method.make_views(batch, step)
+    found = []
+    for loss in method.losses(views, step):
+        loss.total.backward()
+        found.append(loss)
+    return found
+
+
+def total_loss(method: Method[Any, Any], batch: Batch, step: Step) -> float:
+    return sum(float(loss.total.detach()) for loss in make_step(method, batch, step))
+
+
+def run_config(**train: Any) -> RunConfig:
+    defaults: dict[str, Any] = {
+        "epochs": 2.0,
+        "batch": 4,
+        "precision": "float32",
+        "log_every_steps": 1,
+        "checkpoint_every_steps": 3,
+    }
+    return RunConfig(
+        recipe="small",
+        data=DataConfig(workers=0),
+        backbone=replace(VIT, drop_path=0.2),
+        method=PWSELF_CONFIG,
+        optim=OptimConfig(lr_per_256=0.05, warmup_epochs=0.5),
+        train=TrainConfig(**{**defaults, **train}),
+    )
