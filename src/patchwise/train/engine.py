@@ -1,0 +1,52 @@
+"""Lightning Fabric, set up for a run: device, precision, and what processes share.
+
+A step has several backward passes (one a crop size, several when accumulating), which is why the
+method is not wrapped: Fabric gives device, autocast, launch and collectives, and the loop decides
+when gradients are complete.
+"""
+
+import logging
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from patchwise.errors import ConfigError
+
+Precision = Literal["float32", "bf16"]
+_FABRIC_PRECISION: dict[Precision, Literal["32-true", "bf16-mixed"]] = {
+    "float32": "32-true",
+    "bf16": "bf16-mixed",
+}
+
+
+def build_fabric(device: Literal["cpu", "cuda"], precision: Precision) -> Fabric:
+    """Return Fabric for one process on a device.
+
+    Raises:
+        ConfigError: There is no CUDA device, but one is asked for.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"config: key 'train.device' must be a device of this machine, got {device!r} where "
+            f"torch {torch.__version__} sees none; use train.device=cpu"
+        )
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    fabric = Fabric(accelerator=device, devices=1, precision=_FABRIC_PRECISION[precision])
+    fabric.launch()
+    return fabric
+
+
+class FabricCollectives:
+    """`patchwise.distributed.Collectives` over the processes that Fabric launched."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        self._fabric = fabric
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Return the elementwise sum of ``tensor`` over processes."""
+        total = self._fabric.all_reduce(tensor, reduce_op="sum")
+        if not isinstance(total, Tensor):
+            raise TypeError(f"sum: the total must be a tensor, got {type(total).__name__}")
+        return total

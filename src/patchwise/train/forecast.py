@@ -1,0 +1,81 @@
+"""What a run will cost, measured before its first step."""
+
+import resource
+import sys
+import time
+from dataclasses import dataclass
+
+import torch
+
+from patchwise.train.loop import Stream, Training
+
+_WARM_UP_STEPS = 1
+_TIMED_STEPS = 3
+_LONG_ENOUGH_S = 10.0
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A few steps of a run that is thrown away."""
+
+    images_per_s: float
+    peak_bytes: int  # of this process on a CPU, of the device's memory on a GPU
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a whole run is expected to take."""
+
+    steps: int
+    images: int  # with repeats
+    images_per_s: float
+    seconds: float
+    peak_bytes: int
+    precision: str
+    measured: dict[str, float]  # images/s by precision, for each that was tried
+
+
+def measure(training: Training, stream: Stream) -> Measurement:
+    """Time real steps. ``training`` is changed by them and must not be used after.
+
+    Step 0 is not timed: it starts workers and fills caches.
+    """
+    for _ in range(_WARM_UP_STEPS):
+        training.step(next(stream))
+    start = time.perf_counter()
+    timed = 0
+    while timed < _TIMED_STEPS and time.perf_counter() - start < _LONG_ENOUGH_S:
+        training.step(next(stream))
+        timed += 1
+    seconds = time.perf_counter() - start
+    return Measurement(timed * training.config.train.batch / seconds, _peak_bytes(training))
+
+
+def make_forecast(
+    steps: int, batch: int, precision: str, measured: dict[str, Measurement]
+) -> Forecast:
+    """Scale a measurement up to a whole run.
+
+    Args:
+        steps: Optimiser steps of the run.
+        batch: Images a step.
+        precision: The one that the run will use; must be among ``measured``.
+        measured: By precision.
+    """
+    chosen = measured[precision]
+    return Forecast(
+        steps=steps,
+        images=steps * batch,
+        images_per_s=chosen.images_per_s,
+        seconds=steps * batch / chosen.images_per_s,
+        peak_bytes=chosen.peak_bytes,
+        precision=precision,
+        measured={name: m.images_per_s for name, m in measured.items()},
+    )
+
+
+def _peak_bytes(training: Training) -> int:
+    if training.fabric.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(training.fabric.device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

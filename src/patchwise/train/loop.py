@@ -1,0 +1,197 @@
+"""The training loop. There is only this one.
+
+A step is a pure function of the state before it and of (seed, step): views are keyed by image,
+and torch's generator, which stochastic depth draws from, is seeded anew at every step. So a run
+that goes on from a checkpoint is the run that never stopped, bit for bit on a CPU.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from patchwise.configs.run import RunConfig
+from patchwise.data.loader import BadImages
+from patchwise.errors import TrainingError
+from patchwise.methods.method import Batch, Method, Step, StepLoss
+from patchwise.models.vit import ViT
+from patchwise.randomness import random_seed
+from patchwise.train.engine import FabricCollectives
+from patchwise.train.checkpoint import Checkpoint, pack_state, save_checkpoint
+from patchwise.train.interrupt import StopRequest
+from patchwise.train.log import RunLog
+from patchwise.train.optim import apply_schedules, clip_gradients, drop_frozen_gradients
+from patchwise.train.progress import ProgressDisplay, Stopwatch
+
+_MODEL_DRAWS = 1  # key of the seeds of torch's generator
+
+Stream = Iterator[Batch]
+AnyMethod = Method[Any, Any]
+
+
+@dataclass
+class Training:
+    """A method on its way: what changes from step to step, and how a step is made."""
+
+    method: AnyMethod
+    optimizer: torch.optim.Optimizer
+    config: RunConfig
+    total_steps: int
+    steps_per_epoch: int
+    fabric: Fabric
+    done: int = 0  # optimiser steps
+    seconds: float = 0.0  # spent on them, over all resumptions
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """Make one optimiser step; return what there is to log of it.
+
+        Raises:
+            TrainingError: The loss is not a finite number. The weights are those before the step.
+        """
+        step = Step(
+            index=self.done,
+            total=self.total_steps,
+            steps_per_epoch=self.steps_per_epoch,
+            seed=self.config.train.seed,
+            collectives=FabricCollectives(self.fabric),
+        )
+        torch.manual_seed(random_seed(step.seed, step.index, _MODEL_DRAWS))
+        rate, decay = apply_schedules(
+            self.optimizer, self.config.optim, batch=self.config.train.batch, step=step
+        )
+        self.method.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        carries, sums = self._backward(batch, step)
+        values = {name: float(value) for name, value in sums.items()}
+        self._require_finite(values)
+
+        drop_frozen_gradients(self.optimizer, step)
+        parameters = (p for group in self.optimizer.param_groups for p in group["params"])
+        norm = clip_gradients(parameters, max_norm=self.config.optim.clip_norm)
+        self.optimizer.step()
+        self.method.after_step(carries, step)
+        self.done += 1
+        return {**values, "lr": rate, "weight_decay": decay, "gradient_norm": float(norm)}
+
+    def _backward(self, batch: Batch, step: Step) -> tuple[list[Any], dict[str, Tensor]]:
+        """Add up the gradients of all parts of the batch."""
+        parts = self.config.train.accumulate
+        carries: list[Any] = []
+        sums: dict[str, Tensor] = {}
+        split = {name: images.split(parts) for name, images in batch.items()}
+        for part in range(parts):
+            images = {name: pieces[part].to(self.fabric.device) for name, pieces in split.items()}
+            with torch.no_grad():
+                views = self.method.make_views(images, step)
+            for loss in self._each(self.method.losses(views, step)):
+                self.fabric.backward(loss.total / parts)
+                carries.append(loss.carry)
+                for name, value in loss.parts.items():
+                    sums[name] = sums.get(name, torch.zeros(())) + value.float().cpu() / parts
+        return carries, sums
+
+    def _each(self, losses: Iterator[StepLoss[Any]]) -> Iterator[StepLoss[Any]]:
+        """Compute each loss under autocast, and leave autocast for its backward."""
+        while True:
+            with self.fabric.autocast():
+                loss = next(losses, None)
+            if loss is None:
+                return
+            yield loss
+
+    def _require_finite(self, values: Mapping[str, float]) -> None:
+        broken = [name for name, value in values.items() if not math.isfinite(value)]
+        if broken:
+            raise TrainingError(
+                f"train: {broken[0]} must be a finite number, got {values[broken[0]]} at step "
+                f"{self.done}; lower optim.lr_per_256 or set train.precision=float32, and go on "
+                f"from the last checkpoint with --resume"
+            )
+
+
+@dataclass(frozen=True)
+class Observers:
+    """Those who are told how a run goes."""
+
+    log: RunLog
+    display: ProgressDisplay
+    stop: StopRequest
+    bad_images: BadImages
+    validate: Callable[[ViT], dict[str, float]] | None = None
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Where checkpoints go, and what is written at the same moments."""
+
+    folder: Path
+    export: Callable[[ViT], None]
+
+
+def fit(training: Training, stream: Stream, observers: Observers, saving: Saving) -> bool:
+    """Train until the last step, or until a stop is requested.
+
+    Args:
+        training: Where to begin; is at its end afterwards.
+        stream: Batches from step ``training.done`` on.
+        observers: Log, display, stop request, count of bad images, validation.
+        saving: Where checkpoints go.
+
+    Returns:
+        Whether the run is complete. Either way a checkpoint of the last step is there.
+    """
+    config = training.config.train
+    watch = Stopwatch(batch=config.batch, total=training.total_steps)
+    saved_at = training.done
+    while training.done < training.total_steps and observers.stop.received is None:
+        before = time.perf_counter()
+        batch = next(stream)
+        watch.wait(time.perf_counter() - before)
+        values = training.step(batch)
+        watch.step()
+        training.seconds += time.perf_counter() - before
+        last = training.done == training.total_steps
+        if last or training.done % config.log_every_steps == 0:
+            speed = watch.read(training.done)
+            figures = {"images_per_s": speed.images_per_s, "data_wait_frac": speed.wait_frac}
+            bad = {"bad_images": observers.bad_images.count}
+            epoch = {"epoch": training.done / training.steps_per_epoch}
+            observers.log.write(training.done, {**values, **epoch, **bad, **figures})
+            observers.display.show(training.done, values["loss"], speed)
+        if _is_due(training, config.val_every_epochs) or last:
+            _validate(training, observers)
+        if training.done % config.checkpoint_every_steps == 0:
+            _save(training, saving, observers.bad_images)
+            saved_at = training.done
+    if saved_at != training.done:
+        _save(training, saving, observers.bad_images)
+    return training.done == training.total_steps
+
+
+def _is_due(training: Training, every_epochs: float) -> bool:
+    """Tell whether the last step went over a multiple of ``every_epochs``."""
+    every_steps = max(1, round(every_epochs * training.steps_per_epoch))
+    return training.done % every_steps == 0
+
+
+def _validate(training: Training, observers: Observers) -> None:
+    if observers.validate is not None:
+        scores = observers.validate(training.method.backbone)
+        observers.log.write(training.done, {f"val/{name}": s for name, s in scores.items()})
+
+
+def _save(training: Training, saving: Saving, bad_images: BadImages) -> None:
+    facts = {"seconds": training.seconds, "bad_images": bad_images.state()}
+    tensors = pack_state(training.method, training.optimizer)
+    saving.export(training.method.backbone)
+    save_checkpoint(
+        saving.folder,
+        Checkpoint(training.done, tensors, facts),
+        keep=training.config.train.keep_checkpoints,
+    )

@@ -1,0 +1,141 @@
+"""A run: started in an empty folder or resumed, and brought to its end or to a stop."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rich.console import Console
+
+from patchwise.data.loader import BadImages
+from patchwise.errors import CheckpointError
+from patchwise.files import write_text
+from patchwise.models.vit import ViT
+from patchwise.models.weights import save_backbone
+from patchwise.train.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, unpack_state
+from patchwise.train.folder import RunFolder
+from patchwise.train.interrupt import StopRequest
+from patchwise.train.log import RunLog, read_log
+from patchwise.train.loop import Observers, Saving, Training, fit
+from patchwise.train.plan import Plan, build_training, open_stream
+from patchwise.train.progress import ProgressDisplay
+
+Validate = Callable[[ViT], dict[str, float]]
+RESULTS_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run came to. ``results.json`` holds the same."""
+
+    out: str  # the run's folder
+    complete: bool  # False: stopped on request; `--resume` goes on
+    steps: int  # optimiser steps that are done
+    total_steps: int
+    images: int  # trained on, with repeats
+    seconds: float  # in training steps, over all resumptions
+    loss: float | None  # of the last logged step
+    bad_images: dict[str, int]  # files that could not be used, by reason
+    evaluations: list[dict[str, float]] = field(default_factory=list)  # each with its step
+
+
+def execute(
+    plan: Plan, folder: RunFolder, *, validate: Validate | None, console: Console
+) -> TrainResult:
+    """Train a plan in its folder from the newest checkpoint there, or from the beginning.
+
+    Args:
+        plan: With its precision resolved.
+        folder: Already created.
+        validate: Scores a backbone; called before, during and after training.
+        console: Where progress is shown.
+    """
+    precision = plan.config.train.precision
+    if precision is None:
+        raise CheckpointError("execute: train.precision must be resolved, got none")
+    training = build_training(plan, precision)
+    bad_images = BadImages(plan.config.data.tolerated_bad_images)
+    restore(training, bad_images, folder, console)
+    with (
+        RunLog(folder.path, step=training.done) as log,
+        StopRequest() as stop,
+        ProgressDisplay(console, done=training.done, total=training.total_steps) as display,
+    ):
+        if training.done == 0:
+            save_backbone(plan.initial, folder.initial)
+            if validate is not None:
+                scores = validate(training.method.backbone)
+                log.write(0, {f"val/{name}": score for name, score in scores.items()})
+        complete = fit(
+            training,
+            open_stream(plan, bad_images, start_step=training.done),
+            Observers(log, display, stop, bad_images, validate),
+            Saving(folder.checkpoints, lambda backbone: save_backbone(backbone, folder.backbone)),
+        )
+    result = summarise(training, bad_images, folder)
+    if complete:
+        write_results(result, folder)
+    return result
+
+
+def restore(
+    training: Training, bad_images: BadImages, folder: RunFolder, console: Console
+) -> None:
+    """Put a training where its newest undamaged checkpoint is; leave it at step 0 without one."""
+    checkpoint = _newest(folder, console)
+    if checkpoint is None:
+        return
+    unpack_state(checkpoint.tensors, training.method, training.optimizer)
+    training.done = checkpoint.step
+    training.seconds = checkpoint.facts["seconds"]
+    bad_images.restore(checkpoint.facts["bad_images"])
+
+
+def summarise(training: Training, bad_images: BadImages, folder: RunFolder) -> TrainResult:
+    """Return what the run came to so far."""
+    lines = read_log(folder.log)
+    losses = [line["loss"] for line in lines if "loss" in line]
+    return TrainResult(
+        out=str(folder.path),
+        complete=training.done == training.total_steps,
+        steps=training.done,
+        total_steps=training.total_steps,
+        images=training.done * training.config.train.batch,
+        seconds=training.seconds,
+        loss=losses[-1] if losses else None,
+        bad_images=bad_images.counts(),
+        evaluations=[_scores(line) for line in lines if any(n.startswith("val/") for n in line)],
+    )
+
+
+def write_results(result: TrainResult, folder: RunFolder) -> None:
+    """Write ``results.json``, without the folder's own path, which may change."""
+    values = {name: value for name, value in asdict(result).items() if name != "out"}
+    content = {"format": RESULTS_FORMAT, "train": values}
+    write_text(folder.results, json.dumps(content, indent=2) + "\n")
+
+
+def read_results(folder: RunFolder) -> TrainResult:
+    """Read what a complete run came to."""
+    content: dict[str, Any] = json.loads(folder.results.read_text(encoding="utf-8"))
+    return TrainResult(out=str(folder.path), **content["train"])
+
+
+def _newest(folder: RunFolder, console: Console) -> Checkpoint | None:
+    """Load the newest checkpoint; pass over a damaged one, saying so."""
+    paths = list_checkpoints(folder.checkpoints)
+    for path in paths:
+        try:
+            return load_checkpoint(path)
+        except CheckpointError as error:
+            console.print(f"passing over a checkpoint: {error}", style="yellow", soft_wrap=True)
+    if paths:
+        raise CheckpointError(
+            f"train: {folder.checkpoints} must hold an undamaged checkpoint, got "
+            f"{len(paths)} damaged ones; delete them to start from the beginning"
+        )
+    return None
+
+
+def _scores(line: dict[str, Any]) -> dict[str, float]:
+    return {name.removeprefix("val/"): value for name, value in line.items()}
