@@ -45,9 +45,7 @@ def step_at(index: int = 0, total: int = 100, seed: int = 0) -> Step:
     return Step(index, total, 10, seed, OneProcess())
 
 
-def make_step(
-    method: Method[Any, Any], batch: Batch, step: Step
-) -> list[StepLoss[Any]]:
+def make_step(method: Method[Any, Any], batch: Batch, step: Step) -> list[StepLoss[Any]]:
     """Compute all losses of a step and their gradients; change nothing."""
     with torch.no_grad():
         views = method.make_views(batch, step)

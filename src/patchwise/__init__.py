@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from patchwise.normalisation import normalise
     from patchwise.ops.geometry import match_patches
     from patchwise.recipes import RECIPES
-    from patchwise.train.run import TrainResult
+    from patchwise.training.run import TrainResult
 
 _HOMES = {
     "Backbone": "patchwise.models.backbone",
@@ -36,7 +36,7 @@ _HOMES = {
     "PatchwiseError": "patchwise.errors",
     "RECIPES": "patchwise.recipes",
     "RunConfig": "patchwise.configs.run",
-    "TrainResult": "patchwise.train.run",
+    "TrainResult": "patchwise.training.run",
     "ViT": "patchwise.models.vit",
     "ViTConfig": "patchwise.configs.backbone",
     "forecast_training": "patchwise.api",
@@ -51,9 +51,30 @@ _HOMES = {
     "train": "patchwise.api",
 }
 
-__all__ = [  # noqa: PLE0604 - the names above, which a checker cannot see
+__all__ = [
+    "METHODS",
+    "RECIPES",
+    "Backbone",
+    "BackboneOutput",
+    "DINOConfig",
+    "Method",
+    "PWSelfConfig",
+    "PatchwiseError",
+    "RunConfig",
+    "TrainResult",
+    "ViT",
+    "ViTConfig",
     "__version__",
-    *_HOMES,
+    "forecast_training",
+    "load_backbone",
+    "match_patches",
+    "matched_distillation_loss",
+    "normalise",
+    "open_labelled",
+    "open_source",
+    "render_scenes",
+    "save_backbone",
+    "train",
 ]
 
 

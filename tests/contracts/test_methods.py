@@ -10,7 +10,7 @@ import torch
 from patchwise.configs.methods import MethodConfig
 from patchwise.methods import METHODS, build_method
 from patchwise.methods.method import Method
-from patchwise.train.optim import build_optimizer
+from patchwise.training.optim import build_optimizer
 from tests.small_runs import (
     DINO_CONFIG,
     PWSELF_CONFIG,

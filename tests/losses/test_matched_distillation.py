@@ -46,9 +46,7 @@ def slow_reference(s: Tensor, t: Tensor, pairs: TokenPairs, t_s: float, t_t: flo
 @pytest.mark.parametrize("seed", range(5))
 def test_it_equals_the_formula_in_plain_loops(seed: int) -> None:
     s, t, pairs = random_case(seed)
-    loss = matched_distillation_loss(
-        s, t, pairs, student_temperature=0.3, teacher_temperature=0.2
-    )
+    loss = matched_distillation_loss(s, t, pairs, student_temperature=0.3, teacher_temperature=0.2)
     assert float(loss) == pytest.approx(slow_reference(s, t, pairs, 0.3, 0.2), rel=1e-12)
 
 
@@ -172,9 +170,7 @@ def test_module_equals_function() -> None:
     s, t, pairs = random_case(0)
     torch.testing.assert_close(
         MatchedDistillationLoss(0.2)(s, t, pairs, teacher_temperature=0.05),
-        matched_distillation_loss(
-            s, t, pairs, student_temperature=0.2, teacher_temperature=0.05
-        ),
+        matched_distillation_loss(s, t, pairs, student_temperature=0.2, teacher_temperature=0.05),
     )
 
 
@@ -188,10 +184,8 @@ def test_different_numbers_of_prototypes_are_named() -> None:
 @pytest.mark.bad_input
 def test_pairs_of_different_lengths_are_named() -> None:
     s, t, pairs = random_case(0)
-    with pytest.raises(ShapeError, match="must have the same shape, got .*'weight': \\(8,\\)"):
-        matched_distillation_loss(
-            s, t, TokenPairs(pairs.teacher, pairs.student, pairs.weight[:8])
-        )
+    with pytest.raises(ShapeError, match=r"must have the same shape, got .*'weight': \(8,\)"):
+        matched_distillation_loss(s, t, TokenPairs(pairs.teacher, pairs.student, pairs.weight[:8]))
 
 
 @pytest.mark.bad_input

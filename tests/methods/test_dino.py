@@ -10,7 +10,7 @@ from patchwise.configs.methods import PWSelfConfig
 from patchwise.methods.dino import DINO
 from patchwise.methods.method import Method
 from patchwise.methods.pwself import PWSelf
-from patchwise.train.optim import build_optimizer
+from patchwise.training.optim import build_optimizer
 from tests.small_runs import DINO_CONFIG, make_step, scene_batch, small_vit, step_at
 
 

@@ -1,6 +1,5 @@
 """PW-Self against its definition in plain loops."""
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -83,9 +82,7 @@ def slow_loss(method: PWSelf, views: MultiCropViews) -> float:
                     values.append(sum(costs) / len(costs))
                 else:
                     patches = sum(costs[1:]) / (len(costs) - 1)
-                    values.append(
-                        config.cls_weight * costs[0] + (1 - config.cls_weight) * patches
-                    )
+                    values.append(config.cls_weight * costs[0] + (1 - config.cls_weight) * patches)
     return sum(values) / len(values)
 
 

@@ -1,1 +1,1 @@
-
+"""Settings: frozen dataclasses without torch."""

@@ -52,7 +52,7 @@ class ViTConfig:
         "Stochastic depth: chance that an image skips a residual of the last block, rising "
         "linearly from 0 at the first block; in training only.",
     )
-    interpolation: Interpolation = option(  # noqa: RUF009 - a text cannot change
+    interpolation: Interpolation = option(
         "dino",
         "How the position embedding is resized (bicubic) for images of other sizes. dino: by the "
         "factor (patches + 0.1) / stored patches, as DINO does; size: to the exact size; "

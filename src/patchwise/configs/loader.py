@@ -1,21 +1,23 @@
 """The one strict way from text to settings: TOML files and ``key=value`` both go through here."""
 
 import dataclasses
+import difflib
 import json
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
-from patchwise.checks import did_you_mean
+from patchwise.configs.backbone import ViTConfig
 from patchwise.configs.methods import METHOD_CONFIGS
-from patchwise.configs.run import RunConfig
-from patchwise.errors import ConfigError
+from patchwise.configs.run import DataConfig, OptimConfig, RunConfig, TrainConfig
+from patchwise.errors import ConfigError, PatchwiseError
 
 Values = dict[str, Any]
+_OF_THE_RECIPE = {"recipe", "method.name"}
 
 
 def apply_settings(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
@@ -26,15 +28,17 @@ def apply_settings(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
         settings: New values by dotted name, ``{"optim.lr_per_256": 1e-3}``.
 
     Raises:
-        ConfigError: A name is unknown, or a value is of the wrong type or out of range.
+        ConfigError: A name is unknown or belongs to the recipe, or a value is of the wrong type or
+            out of range.
     """
     values = dataclasses.asdict(config)
-    known = {name for name, _ in flatten(values)}
+    known = dict(flatten(values))
+    _refuse_unknown(settings, known)
     for name, value in settings.items():
-        if name not in known:
+        if name in _OF_THE_RECIPE and value != known[name]:
             raise ConfigError(
-                f"config: key {name!r} must be one of the options of recipe {config.recipe!r}, "
-                f"got an unknown name{_nearest(name, known)}"
+                f"config: key {name!r} must be {known[name]!r}, got {value!r}; choose another "
+                f"recipe instead"
             )
         *sections, last = name.split(".")
         target = values
@@ -80,65 +84,67 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _build(values: Values) -> RunConfig:
-    method = values.get("method", {}).get("name")
-    if method not in METHOD_CONFIGS:
+    method = values.get("method")
+    name = method.get("name") if isinstance(method, dict) else None
+    if name not in list(METHOD_CONFIGS):
         raise ConfigError(
-            f"config: key 'method.name' must be one of {', '.join(METHOD_CONFIGS)}, got {method!r}"
+            f"config: key 'method.name' must be one of {', '.join(METHOD_CONFIGS)}, got {name!r}"
         )
-    known = {field.name for field in dataclasses.fields(RunConfig)}
+    default = RunConfig(
+        recipe="",
+        data=DataConfig(),
+        backbone=ViTConfig(),
+        method=METHOD_CONFIGS[name](),
+        optim=OptimConfig(),
+        train=TrainConfig(),
+    )
+    _refuse_unknown(dict(flatten(values)), dict(flatten(dataclasses.asdict(default))))
     sections: Values = {}
-    for name, value in values.items():
-        if name not in known:
-            raise ConfigError(
-                f"config: key {name!r} must be one of {', '.join(sorted(known))}, "
-                f"got an unknown name{did_you_mean(name, known)}"
-            )
-        if name == "recipe":
-            sections[name] = str(value)
-        elif name == "method":
-            sections[name] = _validate(METHOD_CONFIGS[method], value, name)
-        else:
-            section_type = {f.name: f.type for f in dataclasses.fields(RunConfig)}[name]
-            sections[name] = _validate(section_type, value, name)
+    for field in dataclasses.fields(RunConfig):
+        if field.name not in values:
+            raise ConfigError(f"config: key {field.name!r} must be there, got a file without it")
+        section_type = type(getattr(default, field.name))
+        sections[field.name] = _validate(section_type, values[field.name], field.name)
     return RunConfig(**sections)
 
 
-def _validate(section_type: Any, values: Values, section: str) -> Any:  # noqa: ANN401
-    _refuse_unknown(section_type, values, section)
+def _refuse_unknown(names: Iterable[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"config: key {name!r} must be an option, got {_describe_unknown(name, known)}"
+            )
+
+
+def _validate(section_type: type[Any], value: Any, section: str) -> Any:  # noqa: ANN401
+    text = json.dumps(value, default=str)
     try:
-        return TypeAdapter(section_type).validate_json(json.dumps(values, default=str), strict=True)
+        return TypeAdapter(section_type).validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in (section, *first["loc"]) if not _is_branch(part))
+        places = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        name = "".join((section, *places))
         rule = first["msg"][0].lower() + first["msg"][1:]
         got = first["input"]
         raise ConfigError(f"config: key {name!r} must be valid ({rule}), got {got!r}") from error
+    except PatchwiseError as error:
+        raise ConfigError(f"config: section {section!r} must be valid, got {error}") from error
 
 
-def _refuse_unknown(section_type: Any, values: Values, section: str) -> None:  # noqa: ANN401
-    fields = {field.name: field for field in dataclasses.fields(section_type)}
-    for name, value in values.items():
-        if name not in fields:
-            raise ConfigError(
-                f"config: key '{section}.{name}' must be one of {section_type.__name__}, "
-                f"got an unknown name{did_you_mean(name, fields)}"
-            )
-        if dataclasses.is_dataclass(fields[name].type) and isinstance(value, dict):
-            _refuse_unknown(fields[name].type, value, f"{section}.{name}")
-
-
-def _is_branch(part: Any) -> bool:  # noqa: ANN401
-    """Tell pydantic's names of union members (``literal[...]``) from names of options."""
-    return isinstance(part, str) and ("[" in part or part in {"float", "int", "none"})
-
-
-def _nearest(name: str, known: set[str]) -> str:
-    """Suggest an option by its whole name, else by its last part alone."""
-    by_last = {full.rpartition(".")[2]: full for full in sorted(known)}
+def _describe_unknown(name: str, known: Collection[str]) -> str:
+    """Say what a name is that is no option; suggest one by its whole name, else its last part."""
+    inside = [full for full in known if full.startswith(f"{name}.")]
+    if inside:
+        return f"a section; set its options, such as {inside[0]!r}"
+    by_last = {full.rpartition(".")[2]: full for full in known}
     last = name.rpartition(".")[2]
-    if last in by_last:
-        return f"; did you mean {by_last[last]!r}?"
-    return did_you_mean(name, known) or did_you_mean(last, by_last)
+    near = by_last.get(last) or _nearest(name, known) or by_last.get(_nearest(last, by_last))
+    return f"an unknown name; did you mean {near!r}?" if near else "an unknown name"
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return near[0] if near else ""
 
 
 def _parse_value(text: str) -> Any:  # noqa: ANN401

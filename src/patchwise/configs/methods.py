@@ -12,9 +12,7 @@ from patchwise.configs.views import PatchColourConfig, ViewsConfig
 class DistillationConfig:
     """What DINO and PW-Self share. Source: arXiv:2310.18651 and its published configurations."""
 
-    views: ViewsConfig = option(  # noqa: RUF009 - frozen
-        ViewsConfig(), "Random views of every image."
-    )
+    views: ViewsConfig = option(ViewsConfig(), "Random views of every image.")
     prototypes: int = option(65536, "Outputs of the head, K; small image sets want fewer.")
     head_hidden_dim: int = option(2048, "Width of the head's two hidden layers.")
     bottleneck_dim: int = option(256, "Width of the vector that is compared with the prototypes.")
@@ -43,6 +41,13 @@ class DistillationConfig:
             teacher_momentum=self.teacher_momentum,
             centre_momentum=self.centre_momentum,
         )
+        check_within(
+            type(self).__name__,
+            0.0,
+            1e9,
+            teacher_warmup_epochs=self.teacher_warmup_epochs,
+            frozen_prototype_epochs=self.frozen_prototype_epochs,
+        )
 
 
 @dataclass(frozen=True)
@@ -59,9 +64,7 @@ class PWSelfConfig(DistillationConfig):
     name: Literal["pwself"] = option("pwself", "The method.")
     matching: bool = option(True, "Match the patches of two views by geometry, not CLS alone.")
     recolour_patches: bool = option(True, "Recolour every patch of a view on its own.")
-    patch_colour: PatchColourConfig = option(  # noqa: RUF009 - frozen
-        PatchColourConfig(), "How patches are recoloured."
-    )
+    patch_colour: PatchColourConfig = option(PatchColourConfig(), "How patches are recoloured.")
     cls_weight: float | None = option(
         None, "Share of CLS in the loss, the rest is the patches'; none: all tokens count alike."
     )

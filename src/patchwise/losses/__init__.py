@@ -1,1 +1,1 @@
-
+"""Losses, one a file: a function and a thin Module."""

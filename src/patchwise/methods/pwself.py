@@ -92,9 +92,7 @@ class PWSelf(Method[MultiCropViews, CentreSum]):
 
     def losses(self, views: MultiCropViews, step: Step) -> Iterator[StepLoss[CentreSum]]:
         """Steps 2 to 4, one loss for the global and one for the local views."""
-        pairs = pair_tokens(
-            views, matching=self.config.matching, cls_weight=self.config.cls_weight
-        )
+        pairs = pair_tokens(views, matching=self.config.matching, cls_weight=self.config.cls_weight)
         targets, centre_sum = self._targets(views, torch.cat([p.teacher for p in pairs]))
         temperature = linear_warmup(
             self.config.warmup_teacher_temperature,
@@ -117,7 +115,7 @@ class PWSelf(Method[MultiCropViews, CentreSum]):
     @torch.no_grad()
     def after_step(self, carries: Sequence[CentreSum], step: Step) -> None:
         """Step 5."""
-        total = step.collectives.sum(sum(carry.bottleneck for carry in carries))
+        total = step.collectives.sum(torch.stack([c.bottleneck for c in carries]).sum(dim=0))
         count = step.collectives.sum(
             torch.tensor(float(sum(carry.count for carry in carries)), device=total.device)
         )

@@ -1,1 +1,1 @@
-
+"""Pure functions on tensors: no state, no randomness."""

@@ -17,17 +17,17 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from patchwise.configs.run import RunConfig
-from patchwise.data.loader import BadImages
+from patchwise.data.bad_images import BadImages
 from patchwise.errors import TrainingError
 from patchwise.methods.method import Batch, Method, Step, StepLoss
 from patchwise.models.vit import ViT
 from patchwise.randomness import random_seed
-from patchwise.train.engine import FabricCollectives
-from patchwise.train.checkpoint import Checkpoint, pack_state, save_checkpoint
-from patchwise.train.interrupt import StopRequest
-from patchwise.train.log import RunLog
-from patchwise.train.optim import apply_schedules, clip_gradients, drop_frozen_gradients
-from patchwise.train.progress import ProgressDisplay, Stopwatch
+from patchwise.training.checkpoint import Checkpoint, pack_state, save_checkpoint
+from patchwise.training.engine import FabricCollectives
+from patchwise.training.interrupt import StopRequest
+from patchwise.training.log import RunLog
+from patchwise.training.optim import apply_schedules, clip_gradients, drop_frozen_gradients
+from patchwise.training.progress import ProgressDisplay, Stopwatch
 
 _MODEL_DRAWS = 1  # key of the seeds of torch's generator
 
@@ -122,7 +122,7 @@ class Observers:
     log: RunLog
     display: ProgressDisplay
     stop: StopRequest
-    bad_images: BadImages
+    bad_images: Mapping[str, BadImages]  # by input
     validate: Callable[[ViT], dict[str, float]] | None = None
 
 
@@ -160,7 +160,7 @@ def fit(training: Training, stream: Stream, observers: Observers, saving: Saving
         if last or training.done % config.log_every_steps == 0:
             speed = watch.read(training.done)
             figures = {"images_per_s": speed.images_per_s, "data_wait_frac": speed.wait_frac}
-            bad = {"bad_images": observers.bad_images.count}
+            bad = {"bad_images": sum(len(found) for found in observers.bad_images.values())}
             epoch = {"epoch": training.done / training.steps_per_epoch}
             observers.log.write(training.done, {**values, **epoch, **bad, **figures})
             observers.display.show(training.done, values["loss"], speed)
@@ -186,8 +186,9 @@ def _validate(training: Training, observers: Observers) -> None:
         observers.log.write(training.done, {f"val/{name}": s for name, s in scores.items()})
 
 
-def _save(training: Training, saving: Saving, bad_images: BadImages) -> None:
-    facts = {"seconds": training.seconds, "bad_images": bad_images.state()}
+def _save(training: Training, saving: Saving, bad_images: Mapping[str, BadImages]) -> None:
+    states = {name: found.state() for name, found in bad_images.items()}
+    facts = {"seconds": training.seconds, "bad_images": states}
     tensors = pack_state(training.method, training.optimizer)
     saving.export(training.method.backbone)
     save_checkpoint(

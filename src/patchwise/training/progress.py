@@ -84,7 +84,7 @@ class ProgressDisplay:
             self._bar.update(self._task, completed=done, figures=figures)
         elif time.monotonic() - self._last_line >= _LINE_EVERY_S or done == self._total:
             self._last_line = time.monotonic()
-            self._console.print(f"step {done}/{self._total}  {figures}", soft_wrap=True)
+            self._console.print(f"step {done}/{self._total}  {figures}")
 
     def __enter__(self) -> "ProgressDisplay":
         if self._bar is not None:

@@ -7,20 +7,22 @@ from dataclasses import dataclass, replace
 import torch
 
 from patchwise.configs.run import RunConfig
+from patchwise.data.bad_images import BadImages
 from patchwise.data.images import ResizeRule
-from patchwise.data.loader import BadImages, BatchStream
+from patchwise.data.loader import BatchStream
 from patchwise.data.source import ImageSource
 from patchwise.errors import ConfigError
 from patchwise.methods import build_method
 from patchwise.methods.method import Batch
 from patchwise.models.vit import ViT
 from patchwise.randomness import random_seed
-from patchwise.train.engine import Precision, build_fabric
-from patchwise.train.forecast import Forecast, make_forecast, measure
-from patchwise.train.loop import Training
-from patchwise.train.optim import build_optimizer
+from patchwise.training.engine import Precision, build_fabric
+from patchwise.training.forecast import Forecast, Measurement, make_forecast, measure
+from patchwise.training.loop import Training
+from patchwise.training.optim import build_optimizer
 
 _INITIAL_WEIGHTS, _INITIAL_HEADS = 2, 3  # keys of seeds
+Say = Callable[[str], None]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bf16")
 
 
@@ -91,40 +93,59 @@ def build_training(plan: Plan, precision: Precision) -> Training:
     )
 
 
-def open_stream(plan: Plan, bad_images: BadImages, *, start_step: int) -> Iterator[Batch]:
-    """Yield the batches of a run from a step on, without end."""
-    config = plan.config
-    views = config.method.views
-    streams = {
+def open_stream(
+    plan: Plan, bad_images: Mapping[str, BadImages], *, start_step: int, say: Say
+) -> Iterator[Batch]:
+    """Yield the batches of a run from a step on, without end.
+
+    Args:
+        plan: Its sources give the images.
+        bad_images: Where those that cannot be used are counted, by input.
+        start_step: The first step.
+        say: Told of each image that is replaced because it cannot be used.
+    """
+    views, config = plan.config.method.views, plan.config
+    iterators = {
         name: BatchStream(
             source,
             batch=config.train.batch,
             seed=config.train.seed,
             workers=config.data.workers,
-            resize=ResizeRule(views.base, views.base_px),
-            bad_images=bad_images,
-            start_step=start_step,
-        )
+            resize=ResizeRule(base_px=views.base_px, base=views.base),
+        ).batches(bad_images[name], start_step=start_step)
         for name, source in plan.sources.items()
     }
-    iterators = {name: iter(stream) for name, stream in streams.items()}
     while True:
-        yield {name: next(iterator) for name, iterator in iterators.items()}
+        loaded = {name: next(iterator) for name, iterator in iterators.items()}
+        for images in loaded.values():
+            for bad in images.bad:
+                say(f"image replaced ({bad.reason}): {bad.description}")
+        yield {name: images.images for name, images in loaded.items()}
 
 
-def forecast(plan: Plan, say: Callable[[str], None]) -> tuple[Plan, Forecast]:
+def count_bad_images(plan: Plan) -> dict[str, BadImages]:
+    """Return a new count of bad images for each input of the plan."""
+    tolerated = plan.config.data.tolerated_bad_images
+    return {name: BadImages(s.name, tolerated=tolerated) for name, s in plan.sources.items()}
+
+
+def forecast(plan: Plan, say: Say) -> tuple[Plan, Forecast]:
     """Measure a few steps that are thrown away; settle the precision if it is open.
 
     Returns:
         The plan with its precision resolved, and what the run is expected to cost.
     """
     wanted = plan.config.train.precision
-    measured = {}
+    measured: dict[Precision, Measurement] = {}
     for precision in PRECISIONS if wanted is None else (wanted,):
         say(f"measuring some steps in {precision} ...")
-        stream = open_stream(plan, BadImages(plan.config.data.tolerated_bad_images), start_step=0)
+        stream = open_stream(plan, count_bad_images(plan), start_step=0, say=_say_nothing)
         measured[precision] = measure(build_training(plan, precision), stream)
-    chosen = wanted or max(measured, key=lambda p: measured[p].images_per_s)
+    chosen = max(measured, key=lambda precision: measured[precision].images_per_s)
     config = replace(plan.config, train=replace(plan.config.train, precision=chosen))
     resolved = replace(plan, config=config)
     return resolved, make_forecast(plan.total_steps, config.train.batch, chosen, measured)
+
+
+def _say_nothing(text: str) -> None:
+    """Keep what the run itself will say."""

@@ -94,4 +94,5 @@ def clip_gradients(parameters: Iterable[nn.Parameter], *, max_norm: float) -> Te
     if max_norm > 0:
         scales = (max_norm / (norms + 1e-6)).clamp(max=1.0)
         torch._foreach_mul_(gradients, list(scales))
-    return norms.norm()
+    total: Tensor = norms.norm()
+    return total

@@ -109,7 +109,7 @@ def describe_environment(device: str) -> str:
         "commit": _commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else platform.machine(),
         "threads": str(torch.get_num_threads()),
         **{name: metadata.version(name) for name in _PACKAGES},
     }
@@ -118,9 +118,14 @@ def describe_environment(device: str) -> str:
 
 def _commit() -> str:
     """Return the commit of the source tree this runs from; empty if installed without one."""
-    source = Path(__file__).parent
-    command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=40"]
+    source = Path(__file__)
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        _git(source.parent, "ls-files", "--error-unmatch", source.name)  # not a tree around it
+        return _git(source.parent, "describe", "--always", "--dirty", "--abbrev=40")
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -3,11 +3,13 @@
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
-from patchwise.train.loop import Stream, Training
+from patchwise.training.engine import Precision
+from patchwise.training.loop import Stream, Training
 
 _WARM_UP_STEPS = 1
 _TIMED_STEPS = 3
@@ -52,7 +54,7 @@ def measure(training: Training, stream: Stream) -> Measurement:
 
 
 def make_forecast(
-    steps: int, batch: int, precision: str, measured: dict[str, Measurement]
+    steps: int, batch: int, precision: Precision, measured: Mapping[Precision, Measurement]
 ) -> Forecast:
     """Scale a measurement up to a whole run.
 

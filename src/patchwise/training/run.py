@@ -1,24 +1,30 @@
 """A run: started in an empty folder or resumed, and brought to its end or to a stop."""
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
 
-from patchwise.data.loader import BadImages
+from patchwise.data.bad_images import BadImages
 from patchwise.errors import CheckpointError
 from patchwise.files import write_text
 from patchwise.models.vit import ViT
 from patchwise.models.weights import save_backbone
-from patchwise.train.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, unpack_state
-from patchwise.train.folder import RunFolder
-from patchwise.train.interrupt import StopRequest
-from patchwise.train.log import RunLog, read_log
-from patchwise.train.loop import Observers, Saving, Training, fit
-from patchwise.train.plan import Plan, build_training, open_stream
-from patchwise.train.progress import ProgressDisplay
+from patchwise.training.checkpoint import (
+    Checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    unpack_state,
+)
+from patchwise.training.folder import RunFolder
+from patchwise.training.interrupt import StopRequest
+from patchwise.training.log import RunLog, read_log
+from patchwise.training.loop import Observers, Saving, Training, fit
+from patchwise.training.plan import Plan, build_training, count_bad_images, open_stream
+from patchwise.training.progress import ProgressDisplay
 
 Validate = Callable[[ViT], dict[str, float]]
 RESULTS_FORMAT = 1
@@ -54,7 +60,7 @@ def execute(
     if precision is None:
         raise CheckpointError("execute: train.precision must be resolved, got none")
     training = build_training(plan, precision)
-    bad_images = BadImages(plan.config.data.tolerated_bad_images)
+    bad_images = count_bad_images(plan)
     restore(training, bad_images, folder, console)
     with (
         RunLog(folder.path, step=training.done) as log,
@@ -68,7 +74,7 @@ def execute(
                 log.write(0, {f"val/{name}": score for name, score in scores.items()})
         complete = fit(
             training,
-            open_stream(plan, bad_images, start_step=training.done),
+            open_stream(plan, bad_images, start_step=training.done, say=console.print),
             Observers(log, display, stop, bad_images, validate),
             Saving(folder.checkpoints, lambda backbone: save_backbone(backbone, folder.backbone)),
         )
@@ -79,7 +85,10 @@ def execute(
 
 
 def restore(
-    training: Training, bad_images: BadImages, folder: RunFolder, console: Console
+    training: Training,
+    bad_images: Mapping[str, BadImages],
+    folder: RunFolder,
+    console: Console,
 ) -> None:
     """Put a training where its newest undamaged checkpoint is; leave it at step 0 without one."""
     checkpoint = _newest(folder, console)
@@ -88,12 +97,18 @@ def restore(
     unpack_state(checkpoint.tensors, training.method, training.optimizer)
     training.done = checkpoint.step
     training.seconds = checkpoint.facts["seconds"]
-    bad_images.restore(checkpoint.facts["bad_images"])
+    for name, state in checkpoint.facts["bad_images"].items():
+        bad_images[name].restore(state)
 
 
-def summarise(training: Training, bad_images: BadImages, folder: RunFolder) -> TrainResult:
+def summarise(
+    training: Training, bad_images: Mapping[str, BadImages], folder: RunFolder
+) -> TrainResult:
     """Return what the run came to so far."""
     lines = read_log(folder.log)
+    counts: Counter[str] = Counter()
+    for found in bad_images.values():
+        counts.update(found.counts)
     losses = [line["loss"] for line in lines if "loss" in line]
     return TrainResult(
         out=str(folder.path),
@@ -103,7 +118,7 @@ def summarise(training: Training, bad_images: BadImages, folder: RunFolder) -> T
         images=training.done * training.config.train.batch,
         seconds=training.seconds,
         loss=losses[-1] if losses else None,
-        bad_images=bad_images.counts(),
+        bad_images=dict(counts),
         evaluations=[_scores(line) for line in lines if any(n.startswith("val/") for n in line)],
     )
 
@@ -128,7 +143,7 @@ def _newest(folder: RunFolder, console: Console) -> Checkpoint | None:
         try:
             return load_checkpoint(path)
         except CheckpointError as error:
-            console.print(f"passing over a checkpoint: {error}", style="yellow", soft_wrap=True)
+            console.print(f"passing over a checkpoint: {error}", style="yellow")
     if paths:
         raise CheckpointError(
             f"train: {folder.checkpoints} must hold an undamaged checkpoint, got "

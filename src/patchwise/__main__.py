@@ -1,0 +1,6 @@
+"""``python -m patchwise``."""
+
+from patchwise.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Random views of images: parameters are sampled, then applied."""

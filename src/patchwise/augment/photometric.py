@@ -1,0 +1,141 @@
+"""Colour changes of whole views. Sampling and applying are two functions."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from patchwise.augment.draw import DrawKey, Purpose, as_float, between, factors
+from patchwise.checks import check_shape, check_within
+from patchwise.configs.views import ViewsConfig
+from patchwise.ops import colour
+
+JITTER = ("brightness", "contrast", "saturation", "hue")
+
+
+@dataclass(frozen=True)
+class Photometric:
+    """The colour changes of each image. Kept on the CPU, which decides what is to be done."""
+
+    jitter: Bool[Tensor, " B"]  # whether the four ops of `JITTER` are done at all
+    order: Int[Tensor, "B 4"]  # which of them comes first, second, ...
+    strength: Float[Tensor, "B 4"]  # factors of the first three, turn of the hue; not in order
+    grayscale: Bool[Tensor, " B"]
+    blur: Bool[Tensor, " B"]
+    sigma_px: Float[Tensor, " B"]
+    solarise: Bool[Tensor, " B"]
+    blur_radius_px: int  # of the window
+
+    def __len__(self) -> int:
+        return len(self.jitter)
+
+    @staticmethod
+    def concatenate(parts: "Sequence[Photometric]") -> "Photometric":
+        """Return the changes of several views as one, view after view."""
+        return Photometric(
+            jitter=torch.cat([p.jitter for p in parts]),
+            order=torch.cat([p.order for p in parts]),
+            strength=torch.cat([p.strength for p in parts]),
+            grayscale=torch.cat([p.grayscale for p in parts]),
+            blur=torch.cat([p.blur for p in parts]),
+            sigma_px=torch.cat([p.sigma_px for p in parts]),
+            solarise=torch.cat([p.solarise for p in parts]),
+            blur_radius_px=max(p.blur_radius_px for p in parts),
+        )
+
+
+def sample_photometric(
+    key: DrawKey, views: ViewsConfig, *, blur_prob: float, solarise_prob: float
+) -> Photometric:
+    """Draw the colour changes of one view of each image.
+
+    Args:
+        key: Of this view of these images.
+        views: Chances and strengths of the changes that all views share.
+        blur_prob: Chance of a Gaussian blur in this view.
+        solarise_prob: Chance of solarising this view.
+
+    Source: Caron et al. 2021, "DINO", arXiv:2104.14294, after BYOL; the jitter is torchvision's
+    ColorJitter.
+    """
+    check_within("sample_photometric", 0, 1, blur_prob=blur_prob, solarise_prob=solarise_prob)
+    uniform = key.uniform(13, Purpose.PHOTOMETRIC)
+    strength = np.stack(
+        [
+            factors(views.brightness, uniform[:, 0]),
+            factors(views.contrast, uniform[:, 1]),
+            factors(views.saturation, uniform[:, 2]),
+            between((-views.hue, views.hue), uniform[:, 3]),
+        ],
+        axis=1,
+    )
+
+    def happens(column: int, prob: float) -> Tensor:
+        return torch.from_numpy(uniform[:, column] < prob)
+
+    return Photometric(
+        jitter=happens(8, views.jitter_prob),
+        order=torch.from_numpy(np.argsort(uniform[:, 4:8], axis=1)),
+        strength=as_float(strength),
+        grayscale=happens(9, views.grayscale_prob),
+        blur=happens(10, blur_prob),
+        sigma_px=as_float(between(views.blur_sigma_px, uniform[:, 11])),
+        solarise=happens(12, solarise_prob),
+        blur_radius_px=colour.blur_radius(max(views.blur_sigma_px)),
+    )
+
+
+def apply_photometric(
+    images: Float[Tensor, "B 3 H W"], params: Photometric
+) -> Float[Tensor, "B 3 H W"]:
+    """Jitter, make gray, blur and solarise each image as ``params`` say, in this order.
+
+    Args:
+        images: RGB in [0, 1].
+        params: One entry per image.
+
+    Raises:
+        ShapeError: ``params`` are not of as many images.
+
+    Differs: the blur is a Gaussian in a window of three standard deviations; PIL's, which DINO
+    uses, is three box blurs.
+    """
+    check_shape("apply_photometric", (len(params), 3, None, None), images=images)
+    result = images.clone()
+    apply = (colour.brightness, colour.contrast, colour.saturation, colour.hue)
+    neutral = torch.tensor([1.0, 1.0, 1.0, 0.0])
+    changes = params.jitter[:, None] & (params.strength != neutral)  # [B, 4]
+    for slot in range(len(JITTER)):
+        for op, change in enumerate(apply):
+            chosen = changes[:, op] & (params.order[:, slot] == op)
+            change_some(result, chosen, change, params.strength[:, op])
+
+    window = 2 * params.blur_radius_px + 1
+    blur = functools.partial(colour.gaussian_blur, kernel_px=(window, window))
+    change_some(result, params.grayscale, colour.grayscale)
+    change_some(result, params.blur, blur, params.sigma_px)
+    change_some(result, params.solarise, colour.solarise)
+    return result
+
+
+def change_some(
+    images: Tensor, chosen: Tensor, change: Callable[..., Tensor], *strengths: Tensor
+) -> None:
+    """Apply ``change(images, *strengths)`` to the chosen images, in place.
+
+    Args:
+        images: Any number of images, B.
+        chosen: Which of them [B]; on the CPU, so that a GPU need not be waited for.
+        change: Takes the chosen images and their strengths, returns them changed.
+        strengths: Values of all images, each [B].
+    """
+    index = chosen.nonzero()[:, 0]
+    if len(index) == 0:
+        return
+    values = [each[index].to(images.device, non_blocking=True) for each in strengths]
+    index = index.to(images.device, non_blocking=True)
+    images.index_copy_(0, index, change(images.index_select(0, index), *values))

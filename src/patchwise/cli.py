@@ -1,0 +1,143 @@
+"""The command line: parses, calls the library, prints. No logic of its own.
+
+Exit codes: 0 done, 1 failure, 2 wrong usage, 75 stopped on request and resumable.
+"""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+
+from patchwise.errors import ChoiceError, ConfigError, PatchwiseError
+from patchwise.version import __version__
+
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Dense self-supervised vision: a folder of images in, a backbone with good patch "
+    "features out.",
+)
+
+Recipe = Annotated[str, typer.Option(help="A named set of settings: see `patchwise list`.")]
+Init = Annotated[Optional[str], typer.Option(help="Weights to begin with.")]  # noqa: UP045
+Val = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="Labelled images (class folders, or scenes) to classify on the way."),
+]
+Set = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--set", metavar="KEY=VALUE", help="Change an option; may be repeated."),
+]
+ConfigFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--config", help="TOML file of options to change; --set goes over it."),
+]
+
+
+class Topic(StrEnum):
+    """What `patchwise list` can show."""
+
+    recipes = "recipes"
+    options = "options"
+
+
+@app.command()
+def train(  # noqa: PLR0913 - one parameter an option
+    data: Annotated[str, typer.Argument(help="Folder, tar, text file of paths, or scenes.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    recipe: Recipe = "small",
+    init: Init = None,
+    val: Val = None,
+    settings: Set = None,
+    config: ConfigFile = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print settings and forecast, and stop there.")
+    ] = False,
+) -> None:
+    """Train a backbone on unlabelled images."""
+    from patchwise import api
+    from patchwise.configs.loader import dump_toml, parse_settings
+
+    changes = parse_settings(settings or [])
+    if dry_run:
+        resolved, _ = api.forecast_training(
+            data, recipe=recipe, init=init, settings=changes, config=config
+        )
+        typer.echo(dump_toml(resolved))
+        return
+    result = api.train(
+        data,
+        out=out,
+        recipe=recipe,
+        init=init,
+        settings=changes,
+        config=config,
+        val=val,
+        resume=resume,
+    )
+    if not result.complete:
+        raise typer.Exit(STOPPED)
+
+
+@app.command("list")
+def list_(
+    topic: Annotated[Topic, typer.Argument(help="What to show.")] = Topic.recipes,
+) -> None:
+    """Show the recipes, or all options with their defaults."""
+    from patchwise import listing
+
+    console = Console()
+    console.print(listing.recipes() if topic is Topic.recipes else listing.options())
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Of initial weights, order and views.")] = 0,
+    short: Annotated[
+        bool, typer.Option("--short", help="A minute instead of several: shows that it runs.")
+    ] = False,
+) -> None:
+    """Train on synthetic scenes and show by how much patch features get better."""
+    from patchwise.demo import demo as run_demo
+
+    result = run_demo(out, seed=seed, short=short)
+    if not result.train.complete:
+        raise typer.Exit(STOPPED)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"patchwise {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+def main() -> None:
+    """Run the command line; turn expected errors into a message and an exit code."""
+    try:
+        app()
+    except (ConfigError, ChoiceError) as error:
+        _fail(error, 2)
+    except PatchwiseError as error:
+        _fail(error, 1)
+
+
+def _fail(error: PatchwiseError, code: int) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(code)

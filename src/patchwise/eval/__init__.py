@@ -1,0 +1,1 @@
+"""Evaluation protocols and what they return."""

@@ -1,0 +1,105 @@
+"""Weighted k-nearest-neighbour classification of frozen features; nothing is trained."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from patchwise.checks import check_positive
+from patchwise.errors import RangeError, ShapeError
+from patchwise.eval.results import KNNResult
+
+_CHUNK = 1024  # queries compared with the memory at a time
+
+
+@dataclass(frozen=True)
+class KNN:
+    """Each query takes the class that its k most similar features vote for.
+
+    1. Scale all features to unit length.
+    2. For each query, the k features of the memory of highest cosine.
+    3. Each votes for its class with weight exp((cosine - highest cosine) / temperature).
+
+    Source: Wu et al. 2018, arXiv:1805.01978; settings of DINO, arXiv:2104.14294.
+    Differs: subtracting the query's highest cosine scales all its votes alike; without it, small
+        temperatures overflow.
+    """
+
+    k: int = 20
+    temperature: float = 0.07
+
+    def __post_init__(self) -> None:
+        check_positive("KNN", k=self.k, temperature=self.temperature)
+
+    @torch.inference_mode()
+    def classify(
+        self,
+        query: Float[Tensor, "Q D"],
+        memory: Float[Tensor, "M D"],
+        labels: Int[Tensor, " M"],
+        *,
+        leave_one_out: bool = False,
+    ) -> Float[Tensor, "Q K"]:
+        """Return the votes for each class 0 to the largest label.
+
+        Args:
+            query: Features to classify.
+            memory: Labelled features.
+            labels: Class of each feature of the memory, from 0.
+            leave_one_out: Whether query i is memory i, which then does not vote for it.
+
+        Raises:
+            ShapeError: Features differ in length, or there is not one label a feature.
+            RangeError: The memory holds no more than k features.
+        """
+        self._check(query, memory, labels)
+        classes = int(labels.max()) + 1
+        unit_query, unit_memory = F.normalize(query, dim=-1), F.normalize(memory, dim=-1)
+        votes = unit_query.new_zeros(len(query), classes)
+        for start in range(0, len(query), _CHUNK):
+            cosine = unit_query[start : start + _CHUNK] @ unit_memory.T
+            if leave_one_out:
+                row = torch.arange(len(cosine))
+                cosine[row, start + row] = -torch.inf
+            nearest, index = cosine.topk(self.k, dim=-1)
+            weight = ((nearest - nearest[:, :1]) / self.temperature).exp()
+            votes[start : start + _CHUNK].scatter_add_(1, labels[index], weight)
+        return votes
+
+    def score(self, votes: Float[Tensor, "Q K"], truth: Int[Tensor, " Q"], *, memory: int,
+              preset: str) -> KNNResult:  # fmt: skip
+        """Compare votes with the true classes.
+
+        Args:
+            votes: From `classify`.
+            truth: True class of each query; classes without a vote count as wrong.
+            memory: Number of features in the memory.
+            preset: Name of the set-up: what a feature is, and which data were used.
+        """
+        right = votes.argmax(dim=-1) == truth
+        per_class = [right[truth == c].double().mean() for c in torch.unique(truth)]
+        return KNNResult(
+            protocol=f"{preset} k={self.k} temperature={self.temperature}",
+            accuracy=float(right.double().mean()),
+            balanced_accuracy=float(torch.stack(per_class).mean()),
+            num_queries=len(truth),
+            num_memory=memory,
+        )
+
+    def _check(self, query: Tensor, memory: Tensor, labels: Tensor) -> None:
+        if query.ndim != 2 or memory.ndim != 2 or query.shape[1] != memory.shape[1]:
+            raise ShapeError(
+                f"KNN.classify: query and memory must be features of one length, "
+                f"got {tuple(query.shape)} and {tuple(memory.shape)}"
+            )
+        if labels.shape != memory.shape[:1]:
+            raise ShapeError(
+                f"KNN.classify: labels must have shape {tuple(memory.shape[:1])}, "
+                f"got {tuple(labels.shape)}"
+            )
+        if len(memory) <= self.k:
+            raise RangeError(
+                f"KNN.classify: memory must hold more than k={self.k} features, got {len(memory)}"
+            )

@@ -1,0 +1,54 @@
+"""Tables of what there is to choose from, made from the definitions themselves."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from patchwise.configs.backbone import ViTConfig
+from patchwise.configs.methods import METHOD_CONFIGS
+from patchwise.configs.run import DataConfig, OptimConfig, TrainConfig
+from patchwise.recipes import DESCRIPTIONS
+
+_SECTIONS: dict[str, type[Any]] = {
+    "train": TrainConfig,
+    "optim": OptimConfig,
+    "data": DataConfig,
+    "backbone": ViTConfig,
+    "method": METHOD_CONFIGS["pwself"],
+}
+
+
+def recipes() -> Table:
+    """Return the recipes with what each is for."""
+    table = Table("recipe", "what it is")
+    for name, description in DESCRIPTIONS.items():
+        table.add_row(name, description)
+    return table
+
+
+def options() -> Table:
+    """Return every option with its default and help; recipes set others."""
+    table = Table("option", "default", "help")
+    for section, config in _SECTIONS.items():
+        for name, default, text in iterate_options(config, f"{section}."):
+            table.add_row(name, Text(default), Text(text))  # brackets are no markup
+    return table
+
+
+def iterate_options(config: type[Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield (dotted name, default as it is typed after ``--set``, help) of each option."""
+    for field in dataclasses.fields(config):
+        if dataclasses.is_dataclass(field.type) and isinstance(field.type, type):
+            yield from iterate_options(field.type, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, _as_typed(field.default), field.metadata["help"]
+
+
+def _as_typed(value: Any) -> str:  # noqa: ANN401
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,39 @@
+"""What every backbone takes and returns."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class BackboneOutput:
+    """Features of a batch of images.
+
+    Letters: B images, N patches row by row, D channels.
+    """
+
+    cls: Float[Tensor, "B D"]
+    patches: Float[Tensor, "B N D"]
+    grid: tuple[int, int]  # rows and columns of patches, N = rows * columns
+    # CLS attention of the last block to the patches: softmax over all tokens, so that the rows
+    # sum to at most 1. None unless asked for.
+    attention: Float[Tensor, "B heads N"] | None = None
+
+
+class Backbone(Protocol):
+    """Turns images into one CLS feature and a grid of patch features."""
+
+    @property
+    def dim(self) -> int:
+        """Channels of the features, D."""
+
+    @property
+    def patch_px(self) -> int:
+        """Side of a patch in pixels; height and width of images must be multiples of it."""
+
+    def __call__(
+        self, images: Float[Tensor, "B 3 H W"], *, attention: bool = False
+    ) -> BackboneOutput:
+        """Return the features of ``images``, which are normalised as in training."""

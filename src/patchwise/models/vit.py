@@ -1,0 +1,231 @@
+"""The vision transformer that the methods train and the protocols evaluate.
+
+State-dict keys are those of DINO's published backbones (the names of timm), with ``ls1.gamma``,
+``ls2.gamma`` and ``register_tokens`` as in DINOv2.
+
+Letters: B images, H W pixels, N patches, D channels, T = 1 + registers + N tokens: CLS, registers,
+patches row by row.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from patchwise.configs.backbone import Interpolation, ViTConfig
+from patchwise.errors import RangeError, ShapeError
+from patchwise.models.attention import Attention
+from patchwise.models.backbone import BackboneOutput
+
+Grid = tuple[int, int]  # rows, columns
+
+_INIT_STD = 0.02
+
+
+class PatchEmbed(nn.Module):
+    """One linear map of the pixels of every patch, stored as a convolution."""
+
+    def __init__(self, dim: int, patch_px: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, dim, kernel_size=patch_px, stride=patch_px)
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B N D"]:
+        """Return the tokens of the patches, row by row."""
+        patches: Tensor = self.proj(images)
+        return patches.flatten(2).mT
+
+
+class MLP(nn.Module):
+    """Two layers with an exact GELU between them, on every token by itself."""
+
+    def __init__(self, dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, dim)
+
+    def forward(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        """Return what the residual adds."""
+        changed: Tensor = self.fc2(F.gelu(self.fc1(tokens)))
+        return changed
+
+
+class LayerScale(nn.Module):
+    """A learnt factor for every channel of a residual."""
+
+    def __init__(self, dim: int, initial: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((dim,), initial))
+
+    def forward(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        """Scale the channels."""
+        return tokens * self.gamma
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block.
+
+        tokens = tokens + ls1(attn(norm1(tokens)))
+        tokens = tokens + ls2(mlp(norm2(tokens)))
+
+    In training, each of the two residuals is left out for an image with chance ``drop_path``.
+    """
+
+    def __init__(self, config: ViTConfig, drop_path: float) -> None:
+        super().__init__()
+        dim, initial = config.dim, config.layer_scale
+        self.drop_path = drop_path
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = Attention(dim, config.heads)
+        self.ls1 = LayerScale(dim, initial) if initial else nn.Identity()
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = MLP(dim, config.hidden_dim)
+        self.ls2 = LayerScale(dim, initial) if initial else nn.Identity()
+
+    def forward(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        """Return the tokens that enter the next block."""
+        tokens = tokens + self._thin(self.ls1(self.attn(self.norm1(tokens))))
+        return tokens + self._thin(self.ls2(self.mlp(self.norm2(tokens))))
+
+    def cls_attention(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B heads T"]:
+        """Return how the CLS token's attention in this block is spread over all tokens."""
+        return self.attn.cls_attention(self.norm1(tokens))
+
+    def _thin(self, residual: Tensor) -> Tensor:
+        """Set the residual to 0 for some images; scale up the others, so that its mean stays."""
+        if not (self.training and self.drop_path):
+            return residual
+        kept = torch.rand(len(residual), 1, 1, device=residual.device) >= self.drop_path
+        scale = 1 / max(1 - self.drop_path, 1e-6)  # a rate of 1 keeps nothing
+        return residual * (kept * scale).to(residual.dtype)
+
+
+class ViT(nn.Module):
+    """Vision transformer for images of any height and width that are multiples of the patch.
+
+    1. Patches become tokens; the position embedding, resized to their grid, is added.
+    2. CLS (with its own position) and registers (without) are put before them.
+    3. ``depth`` blocks, then one LayerNorm; registers are dropped.
+
+    The resizing rule is `ViTConfig.interpolation`; it is saved with the weights, for features of
+    the same weights differ between libraries at other than the stored size. All are bicubic:
+
+    ============== =============================================== ==============================
+    rule           resized                                         used by
+    ============== =============================================== ==============================
+    dino           by scale factor (patches + 0.1) / stored        DINO; DINOv2 hub, no registers
+    size           to the exact size                               Hugging Face ViT and Dinov2
+    size-antialias to the exact size, antialiased                  timm; Hugging Face Dinov2 with
+                                                                   registers; DINOv2 hub likewise
+    ============== =============================================== ==============================
+
+    At the stored size nothing is resized and all agree.
+
+    Source: Dosovitskiy et al. 2021, arXiv:2010.11929, in the form of DINO, Caron et al. 2021,
+        arXiv:2104.14294.
+    Differs: registers start like CLS (std 0.02; DINOv2: 1e-6).
+    """
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.dim, self.patch_px = config.dim, config.patch_px
+        self.patch_embed = PatchEmbed(config.dim, config.patch_px)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.grid**2, config.dim))
+        if config.registers:
+            self.register_tokens = nn.Parameter(torch.zeros(1, config.registers, config.dim))
+        rates = torch.linspace(0, config.drop_path, config.depth, device="cpu").tolist()
+        self.blocks = nn.ModuleList(Block(config, rate) for rate in rates)
+        self.norm = nn.LayerNorm(config.dim, eps=1e-6)
+        self._initialise()
+
+    def forward(
+        self, images: Float[Tensor, "B 3 H W"], *, attention: bool = False
+    ) -> BackboneOutput:
+        """Return the features of ``images``, with the last block's CLS attention if asked for.
+
+        Raises:
+            ShapeError: height or width is not a multiple of the patch.
+            RangeError: ``images`` are not floating-point numbers.
+        """
+        tokens, grid = self.before_last_block(images)
+        first = 1 + self.config.registers
+        to_patches = self.last_block.cls_attention(tokens)[..., first:] if attention else None
+        tokens = self.norm(self.last_block(tokens))
+        return BackboneOutput(tokens[:, 0], tokens[:, first:], grid, to_patches)
+
+    def before_last_block(
+        self, images: Float[Tensor, "B 3 H W"]
+    ) -> tuple[Float[Tensor, "B T D"], Grid]:
+        """Return the tokens that enter the last block, and the grid of their patches."""
+        tokens, grid = self.embed(images)
+        for block in self.blocks[:-1]:
+            tokens = block(tokens)
+        return tokens, grid
+
+    @property
+    def last_block(self) -> Block:
+        """The last block, whose parts are open to filters built on them."""
+        block = self.blocks[-1]
+        assert isinstance(block, Block), "all blocks are of this file's class"
+        return block
+
+    def embed(self, images: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B T D"], Grid]:
+        """Return the tokens that enter the first block, and the grid of their patches."""
+        self._check(images)
+        grid = images.shape[-2] // self.patch_px, images.shape[-1] // self.patch_px
+        positions = resize_positions(self.pos_embed, grid, rule=self.config.interpolation)
+        patches = self.patch_embed(images) + positions[:, 1:]
+        front = self.cls_token + positions[:, :1]
+        if self.config.registers:
+            front = torch.cat([front, self.register_tokens], dim=1)
+        front = front.to(patches.dtype).expand(len(images), -1, -1)
+        return torch.cat([front, patches], dim=1), grid
+
+    def _check(self, images: Tensor) -> None:
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ShapeError(f"ViT: images must have shape (B, 3, H, W), got {tuple(images.shape)}")
+        if not images.is_floating_point():
+            raise RangeError(
+                f"ViT: images must be normalised floating-point numbers, got {images.dtype}"
+            )
+        patch, (height, width) = self.patch_px, images.shape[-2:]
+        if height % patch or width % patch or not height * width:
+            nearest = [max(1, round(side / patch)) * patch for side in (height, width)]
+            raise ShapeError(
+                f"ViT: images must have a height and width that are multiples of the patch of "
+                f"{patch} px, got {height} x {width}; resize or crop to {nearest[0]} x {nearest[1]}"
+            )
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=_INIT_STD)
+                nn.init.zeros_(module.bias)
+        for name, parameter in self.named_parameters(recurse=False):
+            assert name in {"cls_token", "pos_embed", "register_tokens"}, "tokens only"
+            nn.init.trunc_normal_(parameter, std=_INIT_STD)
+
+
+def resize_positions(
+    pos_embed: Float[Tensor, "1 stored D"], grid: Grid, *, rule: Interpolation
+) -> Float[Tensor, "1 needed D"]:
+    """Return the position embedding of CLS and of a grid of patches, row by row.
+
+    Args:
+        pos_embed: Embedding of CLS, then of a square grid.
+        grid: Rows and columns that are needed.
+        rule: See `ViT`.
+    """
+    side = round((pos_embed.shape[1] - 1) ** 0.5)
+    if grid == (side, side):
+        return pos_embed
+    # In float32 whatever the weights are in: the tiny grid costs nothing, the precision matters.
+    stored = pos_embed[:, 1:].float().mT.reshape(1, -1, side, side)
+    if rule == "dino":
+        factors = [(length + 0.1) / side for length in grid]  # 0.1: never one too few by rounding
+        resized = F.interpolate(stored, scale_factor=factors, mode="bicubic")
+    else:
+        antialias = rule == "size-antialias"
+        resized = F.interpolate(stored, size=grid, mode="bicubic", antialias=antialias)
+    return torch.cat([pos_embed[:, :1], resized.flatten(2).mT.to(pos_embed.dtype)], dim=1)

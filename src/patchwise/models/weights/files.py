@@ -1,0 +1,112 @@
+"""Reading a weights file without running any code it may hold."""
+
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from patchwise.errors import WeightsError
+
+_NAMES_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """What a file holds, before anything is known of its format."""
+
+    path: Path
+    contents: Mapping[Any, object]
+    metadata: Mapping[str, str] = field(default_factory=dict)  # of safetensors; else empty
+
+    def tensors(self, source: str) -> dict[str, Tensor]:
+        """Return the contents if they are named tensors and nothing else.
+
+        Args:
+            source: Name of the format that was tried, for the message.
+
+        Raises:
+            WeightsError: there is something else among the contents.
+        """
+        named = {k: v for k, v in self.contents.items() if isinstance(k, str)}
+        tensors = {k: v for k, v in named.items() if isinstance(v, Tensor)}
+        other = [str(key) for key in self.contents if key not in tensors]
+        if other:
+            raise WeightsError(
+                f"load_backbone: '{self.path}' must hold named tensors only (read as {source}), "
+                f"got other things under {first_names(other)}; save the backbone's own state dict"
+            )
+        return tensors
+
+
+def read_weights_file(path: Path) -> WeightsFile:
+    """Read a .safetensors, .pth or .pt file into memory, on the CPU.
+
+    Raises:
+        WeightsError: there is no such file, or it is broken, or would run code.
+    """
+    if path.is_dir():
+        raise WeightsError(
+            f"load_backbone: path must be a weights file, got the folder '{path}'; "
+            f"name the file in it"
+        )
+    if not path.exists():
+        raise WeightsError(
+            f"load_backbone: path must be a weights file, got '{path}', which does not exist"
+        )
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix in {".pth", ".pt"}:
+        return _read_torch(path)
+    raise WeightsError(f"load_backbone: path must end in .safetensors, .pth or .pt, got '{path}'")
+
+
+def first_names(names: list[str]) -> str:
+    """List the first ten names, and how many there are beyond them."""
+    shown = ", ".join(repr(name) for name in names[:_NAMES_SHOWN])
+    rest = len(names) - _NAMES_SHOWN
+    return f"{shown} and {rest} more" if rest > 0 else shown
+
+
+def _read_safetensors(path: Path) -> WeightsFile:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            # Copies, for the tensors handed out may be windows on the file.
+            contents: dict[object, object] = {
+                name: file.get_tensor(name).clone()
+                for name in file.keys()  # noqa: SIM118
+            }
+            return WeightsFile(path, contents, file.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(
+            f"load_backbone: '{path}' must be a complete safetensors file, got {error}; "
+            f"copy or download it again"
+        ) from error
+
+
+def _read_torch(path: Path) -> WeightsFile:
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken pickle can raise anything
+        refused = re.search(r"GLOBAL (\S+)", str(error))
+        if isinstance(error, pickle.UnpicklingError) and refused:
+            raise WeightsError(
+                f"load_backbone: '{path}' must hold tensors only, got a pickle that would run code "
+                f"({refused[1]}); save the state dict alone, where you trust the file"
+            ) from error
+        first_sentence = re.split(r"[.:]?\s*\n|\.\s", str(error))[0]
+        reason = f"{type(error).__name__} {first_sentence}".strip()
+        raise WeightsError(
+            f"load_backbone: '{path}' must be a complete file of torch.save, got {reason}; "
+            f"copy or download it again"
+        ) from error
+    if not isinstance(contents, Mapping):
+        raise WeightsError(
+            f"load_backbone: '{path}' must hold a dict of tensors, got {type(contents).__name__}"
+        )
+    return WeightsFile(path, contents)

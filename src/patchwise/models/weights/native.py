@@ -1,0 +1,137 @@
+"""Our own format: one safetensors file that holds the weights and all that is needed to use them.
+
+The metadata has one entry, ``patchwise``: JSON with ``format_version``, ``kind`` of model and
+``config``, the fields of its configuration.
+"""
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+
+from patchwise.configs.backbone import ViTConfig
+from patchwise.errors import PatchwiseError, WeightsError
+from patchwise.models.vit import ViT
+from patchwise.models.weights.files import WeightsFile, first_names
+from patchwise.models.weights.fitting import build_vit, check_finite
+
+_ENTRY = "patchwise"
+_VERSION = 1
+_KIND = "vit"
+_SOURCE = "a patchwise backbone"
+
+
+def is_native(file: WeightsFile) -> bool:
+    """Tell whether the file is of this format, in whatever version."""
+    return _ENTRY in file.metadata
+
+
+def read_native(file: WeightsFile) -> ViT:
+    """Return the ViT of a file that `write_native` wrote.
+
+    Raises:
+        WeightsError: version, kind or configuration cannot be used, or the weights do not fit.
+    """
+    header = _parse_header(file)
+    config = _parse_config(file.path, header["config"])
+    return build_vit(config, file.tensors(_SOURCE), path=file.path, source=_SOURCE)
+
+
+def write_native(vit: ViT, path: Path) -> None:
+    """Write weights and architecture. An older file is replaced whole or, on failure, kept.
+
+    Raises:
+        WeightsError: a weight is not finite, or the file cannot be written.
+    """
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"save_backbone: path must end in .safetensors, got '{path}'")
+    weights = {  # clones, for safetensors refuses weights that share memory
+        name: weight.detach().cpu().contiguous().clone()
+        for name, weight in vit.state_dict().items()
+    }
+    check_finite("save_backbone", weights, path=path)
+    header = {"format_version": _VERSION, "kind": _KIND, "config": asdict(vit.config)}
+    metadata = {_ENTRY: json.dumps(header, sort_keys=True)}
+    try:
+        _write_whole(path, safetensors.torch.save(weights, metadata))
+    except OSError as error:
+        raise WeightsError(
+            f"save_backbone: '{path}' must be a place that can be written to, got {error}"
+        ) from error
+
+
+def _parse_header(file: WeightsFile) -> Mapping[str, Any]:
+    try:
+        header: dict[str, Any] = json.loads(file.metadata[_ENTRY])
+    except json.JSONDecodeError as error:
+        raise WeightsError(
+            f"load_backbone: metadata of '{file.path}' must be JSON, got {error}"
+        ) from error
+    for name in ("format_version", "kind", "config"):
+        if not isinstance(header, dict) or name not in header:
+            raise WeightsError(
+                f"load_backbone: metadata of '{file.path}' must have the field '{name}', "
+                f"got {header!r}"
+            )
+    if header["format_version"] != _VERSION:
+        raise WeightsError(
+            f"load_backbone: '{file.path}' must have format version {_VERSION}, "
+            f"got {header['format_version']!r}; use the patchwise version that wrote it or a newer"
+        )
+    if header["kind"] != _KIND:
+        raise WeightsError(
+            f"load_backbone: '{file.path}' must be of kind '{_KIND}', got {header['kind']!r}"
+        )
+    return header
+
+
+def _parse_config(path: Path, values: object) -> ViTConfig:
+    known = [field.name for field in fields(ViTConfig)]
+    if not isinstance(values, dict):
+        raise WeightsError(
+            f"load_backbone: config of '{path}' must be a table of options, got {values!r}"
+        )
+    wrong = sorted(set(known) ^ set(values))
+    if wrong:
+        raise WeightsError(
+            f"load_backbone: config of '{path}' must have the options {', '.join(known)}, "
+            f"got {first_names(wrong)} missing or unknown"
+        )
+    try:
+        return ViTConfig(**values)
+    except (PatchwiseError, TypeError) as error:
+        raise WeightsError(
+            f"load_backbone: config of '{path}' must be valid, got {values}; {error}"
+        ) from error
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write beside the target and rename, so that no one ever sees half a file."""
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        with beside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename survive a power cut, where folders can be synced."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

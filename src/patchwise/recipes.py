@@ -1,0 +1,223 @@
+"""Named sets of settings. The papers' are fixed; the derived ones follow from the images."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from patchwise.checks import check_choice
+from patchwise.configs.backbone import ViTConfig, vit_config
+from patchwise.configs.methods import DINOConfig, PWSelfConfig
+from patchwise.configs.run import DataConfig, OptimConfig, RunConfig, TrainConfig
+from patchwise.configs.views import ViewsConfig
+from patchwise.data.images import ImageProblem
+from patchwise.data.source import ImageSource
+from patchwise.errors import DataError
+
+Device = Literal["cpu", "cuda"]
+_SAMPLED_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What derived recipes are computed from."""
+
+    images: int
+    short_side_px: int  # median
+    device: Device
+    init: ViTConfig | None = None  # architecture of the weights to begin with
+
+
+Recipe = Callable[[Facts], RunConfig]
+
+
+def make_config(recipe: str, facts: Facts) -> RunConfig:
+    """Return all settings of a recipe for these images and this machine.
+
+    Raises:
+        ChoiceError: There is no such recipe.
+    """
+    check_choice("train", RECIPES, recipe=recipe)
+    return replace(RECIPES[recipe](facts), recipe=recipe)
+
+
+def read_facts(source: ImageSource, device: Device) -> Facts:
+    """Count the images, and measure the short side of some of them.
+
+    Raises:
+        DataError: None of the images that were tried can be read.
+    """
+    indices = np.linspace(0, len(source) - 1, num=min(len(source), _SAMPLED_IMAGES)).astype(int)
+    sides = []
+    for index in indices:
+        try:
+            sides.append(min(source.read(int(index)).shape[:2]))
+        except ImageProblem as problem:
+            last = problem
+    if not sides:
+        raise DataError(
+            f"train: data must hold readable images, got none among the {len(indices)} tried of "
+            f"{source.name}; the last: {last}"
+        )
+    return Facts(len(source), int(np.median(sides)), device)
+
+
+def small(facts: Facts) -> RunConfig:
+    """PW-Self sized by rule for the number and size of the images, the device and the batch."""
+    shape = _shape(facts)
+    batch = min(64 if facts.device == "cpu" else 256, facts.images)
+    steps = 3_000 if facts.device == "cpu" else 20_000
+    epochs = min(800.0, max(10.0, float(math.ceil(steps * batch / facts.images))))
+    # The teacher averages over a thirtieth of the run: 0.99 in a short one, 0.9985 in a long one.
+    window = max(30.0, epochs * facts.images / batch / 30)
+    method = PWSelfConfig(
+        views=ViewsConfig(
+            base_px=math.ceil(shape.global_px * 256 / 224),
+            global_px=shape.global_px,
+            local_count=shape.local_count,
+            local_px=shape.local_px,
+        ),
+        prototypes=_power_of_two(facts.images / 20, 256, 65_536),
+        head_hidden_dim=512 if shape.size == "nano" else 2048,
+        bottleneck_dim=128 if shape.size == "nano" else 256,
+        teacher_momentum=round(1 - 1 / window, 4),
+        frozen_prototype_epochs=0.02 * epochs,
+    )
+    return RunConfig(
+        recipe="small",
+        data=DataConfig(workers=1 if facts.device == "cpu" else 12),
+        backbone=replace(
+            vit_config(shape.size, patch_px=shape.patch_px, image_px=shape.global_px),
+            drop_path=0.0 if shape.size == "nano" else 0.1,
+        ),
+        method=method,
+        optim=OptimConfig(
+            lr_per_256=2e-3 if shape.size == "nano" else 5e-4, warmup_epochs=0.1 * epochs
+        ),
+        train=TrainConfig(
+            epochs=epochs, batch=batch, device=facts.device, val_every_epochs=max(1.0, epochs / 10)
+        ),
+    )
+
+
+def demo(facts: Facts) -> RunConfig:
+    """PW-Self for synthetic scenes of 64 px, where no colour may tell a category."""
+    views = ViewsConfig(
+        base_px=64,
+        global_px=64,
+        global_area_frac=(0.3, 1.0),
+        local_count=2,
+        local_px=32,
+        local_area_frac=(0.1, 0.5),
+        jitter_prob=0.9,
+        saturation=0.4,
+        hue=0.5,
+        grayscale_prob=0.3,
+        blur_sigma_px=(0.1, 1.0),
+        blur_probs=(0.5, 0.1, 0.1),
+        solarise_probs=(0.2, 0.2, 0.2),
+    )
+    return RunConfig(
+        recipe="demo",
+        data=DataConfig(workers=1),
+        backbone=ViTConfig(dim=96, depth=4, heads=3, patch_px=8, image_px=64),
+        method=PWSelfConfig(
+            views=views,
+            prototypes=256,
+            head_hidden_dim=256,
+            bottleneck_dim=64,
+            teacher_momentum=0.99,
+            frozen_prototype_epochs=0.0,
+            cls_weight=0.5,
+        ),
+        optim=OptimConfig(
+            lr_per_256=0.012, warmup_epochs=0.32, weight_decay=0.04, final_weight_decay=0.04
+        ),
+        train=TrainConfig(
+            epochs=4.0, batch=32, device=facts.device, precision="bf16",
+            checkpoint_every_steps=250, val_every_epochs=0.8,
+        ),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Sizes of backbone and views."""
+
+    size: str
+    patch_px: int
+    global_px: int
+    local_px: int
+    local_count: int
+
+
+def _shape(facts: Facts) -> _Shape:
+    """Choose the largest views that the images fill and the device can carry."""
+    if facts.short_side_px < 56:
+        return _Shape("nano" if facts.device == "cpu" else "tiny", 4, 32, 16, 4)
+    if facts.short_side_px < 90:
+        return _Shape("nano" if facts.device == "cpu" else "tiny", 8, 64, 32, 4)
+    if facts.device == "cpu":
+        return _Shape("nano", 8, 96, 40, 4)
+    if facts.short_side_px < 190:
+        return _Shape("tiny", 8, 112, 48, 6)
+    return _Shape("tiny" if facts.images < 50_000 else "small", 16, 224, 96, 8)
+
+
+def _power_of_two(value: float, low: int, high: int) -> int:
+    """Return the power of two nearest to ``value`` in proportion, within [low, high]."""
+    return min(high, max(low, int(2.0 ** round(math.log2(max(1.0, value))))))
+
+
+def _paper(size: str, patch_px: int, prototypes: int, batch: int, epochs: float = 100.0) -> Recipe:
+    """Return PW-Self's published settings; ``base`` is its 256 x 256 square."""
+
+    def recipe(facts: Facts) -> RunConfig:
+        return RunConfig(
+            recipe="",
+            data=DataConfig(workers=8),
+            backbone=replace(vit_config(size, patch_px=patch_px, image_px=224), drop_path=0.1),
+            method=PWSelfConfig(views=ViewsConfig(base="square"), prototypes=prototypes),
+            optim=OptimConfig(),
+            train=TrainConfig(epochs=epochs, batch=batch, device=facts.device),
+        )
+
+    return recipe
+
+
+def _as_dino(recipe: Recipe) -> Recipe:
+    """Return the same settings for DINO, the baseline."""
+
+    def baseline(facts: Facts) -> RunConfig:
+        config = recipe(facts)
+        names = DINOConfig.__dataclass_fields__.keys() - {"name"}
+        return replace(
+            config, method=DINOConfig(**{name: getattr(config.method, name) for name in names})
+        )
+
+    return baseline
+
+
+RECIPES: dict[str, Recipe] = {
+    "small": small,
+    "small-dino": _as_dino(small),
+    "demo": demo,
+    "pwself-cifar10": _paper("tiny", 16, 1_000, 40),
+    "pwself-imagenet100": _paper("base", 16, 10_000, 30, epochs=120.0),
+    "pwself-imagenet100-tiny": _paper("tiny", 16, 1_000, 90),
+    "pwself-imagenet1k": _paper("base", 16, 65_536, 4),
+    "pwself-imagenet1k-tiny": _paper("tiny", 16, 65_536, 8),
+}
+
+DESCRIPTIONS: dict[str, str] = {
+    "small": "PW-Self sized by rule for your images and this machine (the default).",
+    "small-dino": "The same with DINO, the baseline.",
+    "demo": "What `patchwise demo` trains on synthetic scenes.",
+    "pwself-cifar10": "The paper's CIFAR-10 run: ViT-Ti/16 at 224 px, 1,000 prototypes.",
+    "pwself-imagenet100": "The paper's ImageNet-100 run with patch colour: ViT-B/16.",
+    "pwself-imagenet100-tiny": "The paper's ImageNet-100 run: ViT-Ti/16, 1,000 prototypes.",
+    "pwself-imagenet1k": "The paper's ImageNet-1K run: ViT-B/16, 65,536 prototypes.",
+    "pwself-imagenet1k-tiny": "The paper's ImageNet-1K run: ViT-Ti/16, 65,536 prototypes.",
+}

@@ -1,0 +1,104 @@
+"""Tensors into a ViT."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from patchwise.configs.backbone import ViTConfig
+from patchwise.errors import WeightsError
+from patchwise.models.vit import ViT
+from patchwise.models.weights.fitting import build_vit
+
+MakeViT = Callable[[ViTConfig], ViT]
+CONFIG = ViTConfig(
+    dim=24, depth=2, heads=3, patch_px=4, image_px=16, registers=2, layer_scale=0.1, drop_path=0.3
+)
+
+
+def build(tensors: dict[str, Tensor]) -> ViT:
+    return build_vit(CONFIG, tensors, path=Path("x.pth"), source="a test")
+
+
+def test_the_vit_is_the_one_the_weights_came_from(make_vit: MakeViT) -> None:
+    vit = make_vit(CONFIG)
+    built = build(vit.state_dict())
+    images = torch.randn(2, 3, 20, 12)
+    assert torch.equal(built(images).patches, vit(images).patches)
+    assert not any(module.training for module in built.modules())
+    assert built.config == CONFIG
+
+
+def test_nothing_random_is_drawn(make_vit: MakeViT) -> None:
+    weights = make_vit(CONFIG).state_dict()
+    state = torch.get_rng_state()
+    build(weights)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_vit_can_be_trained_and_copied(make_vit: MakeViT) -> None:
+    built = build(make_vit(CONFIG).state_dict()).train()
+    assert all(weight.requires_grad for weight in built.parameters())
+    assert all(weight.device.type == "cpu" for weight in built.parameters())
+    copy.deepcopy(built)(torch.randn(2, 3, 16, 16)).cls.sum().backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_become_float32(dtype: torch.dtype, make_vit: MakeViT) -> None:
+    weights = {name: weight.to(dtype) for name, weight in make_vit(CONFIG).state_dict().items()}
+    for name, weight in build(weights).state_dict().items():
+        assert weight.dtype == torch.float32
+        assert torch.equal(weight, weights[name].float())
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), float("-inf")])
+def test_every_weight_that_is_not_finite_is_named(broken: float, make_vit: MakeViT) -> None:
+    weights = make_vit(CONFIG).state_dict()
+    for name, weight in weights.items():
+        bad = weight.clone()
+        bad.view(-1)[-1] = broken
+        with pytest.raises(WeightsError, match=f"must be finite, got NaN or infinity in '{name}'$"):
+            build({**weights, name: bad})
+
+
+@pytest.mark.bad_input
+def test_a_number_too_large_for_float32_is_not_finite(make_vit: MakeViT) -> None:
+    weights = make_vit(CONFIG).state_dict()
+    weights["norm.bias"] = weights["norm.bias"].double() + 1e300
+    with pytest.raises(WeightsError, match=r"NaN or infinity in 'norm.bias'"):
+        build(weights)
+
+
+@pytest.mark.bad_input
+def test_every_wrong_shape_is_named(make_vit: MakeViT) -> None:
+    weights = make_vit(CONFIG).state_dict()
+    for name, weight in weights.items():
+        message = rf"of the shapes of its ViT \(read as a test\), got '{name} .* for "
+        for bad in (torch.cat([weight, weight]), weight[..., None], weight[None]):
+            with pytest.raises(WeightsError, match=message):
+                build({**weights, name: bad})
+
+
+@pytest.mark.bad_input
+def test_whole_numbers_are_refused(make_vit: MakeViT) -> None:
+    weights = make_vit(CONFIG).state_dict()
+    weights["norm.bias"] = weights["norm.bias"].to(torch.int8)
+    with pytest.raises(WeightsError, match=r"got torch.int8 in 'norm.bias'"):
+        build(weights)
+
+
+@pytest.mark.bad_input
+def test_missing_and_left_over_names_are_both_listed(make_vit: MakeViT) -> None:
+    weights = make_vit(replace(CONFIG, depth=1)).state_dict()
+    weights["head.weight"] = weights.pop("norm.weight")
+    message = (
+        r"must hold every weight of its ViT and no other \(read as a test\), got missing "
+        r"'blocks.1.norm1.weight', .* and 5 more; left over 'head.weight'$"
+    )
+    with pytest.raises(WeightsError, match=message):
+        build(weights)

@@ -1,0 +1,224 @@
+"""Training as a user calls it from Python, on real files."""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import patchwise
+from patchwise.configs.loader import read_config
+from patchwise.data.synthetic import render_scenes
+from patchwise.errors import CheckpointError, ConfigError, DataError
+from patchwise.training.log import read_log
+from tests.test_cli import TINY, losses
+
+SETTINGS: dict[str, Any] = {**TINY, "train.epochs": 2, "train.checkpoint_every_steps": 3}
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """A folder of 22 images in two class folders, some of them grey or not square."""
+    folder = tmp_path / "photographs"
+    for index, pixels in enumerate(render_scenes(np.arange(22), size_px=96).images):
+        image = Image.fromarray(pixels[: 96 - 2 * index])
+        image = image.convert("L") if index % 3 == 0 else image
+        target = folder / f"class {index % 2}" / f"{index}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        image.save(target)
+    return folder
+
+
+def train(data: Path | str, out: Path, **options: Any) -> patchwise.TrainResult:
+    settings = {**SETTINGS, **options.pop("settings", {})}
+    return patchwise.train(data, out=out, settings=settings, quiet=True, **options)
+
+
+def test_a_folder_becomes_a_backbone_that_loads_elsewhere(
+    photographs: Path, tmp_path: Path
+) -> None:
+    result = train(photographs, tmp_path / "run")
+    assert result.complete
+    assert (result.steps, result.images) == (10, 40)
+    moved = tmp_path / "elsewhere.safetensors"
+    shutil.move(tmp_path / "run" / "backbone.safetensors", moved)
+    shutil.rmtree(tmp_path / "run")
+    output = patchwise.load_backbone(moved)(torch.rand(1, 3, 48, 32))
+    assert output.patches.shape == (1, 6, 16)
+    assert output.grid == (3, 2)
+
+
+def test_training_changes_the_backbone(photographs: Path, tmp_path: Path) -> None:
+    train(photographs, tmp_path / "run")
+    before, after = (
+        patchwise.load_backbone(tmp_path / "run" / f"{name}.safetensors").state_dict()
+        for name in ("initial", "backbone")
+    )
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_results_json_is_the_result(photographs: Path, tmp_path: Path) -> None:
+    result = train(photographs, tmp_path / "run", val=photographs)
+    content = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert content["train"] | {"out": result.out} == asdict(result)
+    assert [scores["step"] for scores in result.evaluations] == [0, 10]
+    assert all(0 <= scores["knn"] <= 1 for scores in result.evaluations)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_does_not(
+    photographs: Path, tmp_path: Path
+) -> None:
+    train(photographs, tmp_path / "a")
+    train(photographs, tmp_path / "b")
+    train(photographs, tmp_path / "c", settings={"train.seed": 1})
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+    assert losses(tmp_path / "a") != losses(tmp_path / "c")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(photographs: Path, tmp_path: Path, workers: int) -> None:
+    train(photographs, tmp_path / "a")
+    train(photographs, tmp_path / "b", settings={"data.workers": workers})
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+
+
+def test_accumulation_changes_nothing_but_memory(photographs: Path, tmp_path: Path) -> None:
+    """Gradients of parts add up to the gradient of the whole."""
+    train(photographs, tmp_path / "a")
+    train(photographs, tmp_path / "b", settings={"train.accumulate": 2})
+    for (_, whole), (_, parts) in zip(
+        losses(tmp_path / "a"), losses(tmp_path / "b"), strict=True
+    ):
+        assert whole == pytest.approx(parts, rel=1e-3)
+
+
+def test_init_begins_with_given_weights(photographs: Path, tmp_path: Path) -> None:
+    train(photographs, tmp_path / "first")
+    weights = tmp_path / "first" / "backbone.safetensors"
+    settings = {n: v for n, v in SETTINGS.items() if not n.startswith("backbone.")}
+    patchwise.train(
+        photographs, out=tmp_path / "second", init=weights, settings=settings, quiet=True
+    )
+    given, initial = (
+        patchwise.load_backbone(path)
+        for path in (weights, tmp_path / "second" / "initial.safetensors")
+    )
+    for name, tensor in given.state_dict().items():
+        torch.testing.assert_close(initial.state_dict()[name], tensor, rtol=0, atol=0)
+    assert read_config(tmp_path / "second" / "config.toml").backbone.dim == 16
+
+
+@pytest.mark.parametrize("recipe", ["small-dino", "small"])
+def test_every_method_can_be_trained(photographs: Path, tmp_path: Path, recipe: str) -> None:
+    assert train(photographs, tmp_path / "run", recipe=recipe).complete
+
+
+def test_bf16_can_be_trained(photographs: Path, tmp_path: Path) -> None:
+    assert train(photographs, tmp_path / "run", settings={"train.precision": "bf16"}).complete
+
+
+def test_the_precision_is_measured_and_written_down(photographs: Path, tmp_path: Path) -> None:
+    settings = {n: v for n, v in SETTINGS.items() if n != "train.precision"}
+    config, cost = patchwise.forecast_training(photographs, settings=settings, quiet=True)
+    assert set(cost.measured) == {"float32", "bf16"}
+    assert config.train.precision == max(cost.measured, key=lambda name: cost.measured[name])
+    assert cost.steps == 10
+    assert cost.images == 40
+    assert cost.seconds == pytest.approx(40 / cost.images_per_s)
+    patchwise.train(photographs, out=tmp_path / "run", settings=settings, quiet=True)
+    assert read_config(tmp_path / "run" / "config.toml").train.precision in cost.measured
+
+
+def test_a_complete_run_is_not_trained_again(photographs: Path, tmp_path: Path) -> None:
+    result = train(photographs, tmp_path / "run", val=photographs)
+    again = patchwise.train(photographs, out=tmp_path / "run", resume=True, quiet=True)
+    assert again == result
+
+
+def test_bad_images_are_replaced_counted_and_reported(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photographs / "empty.jpg").touch()
+    result = patchwise.train(photographs, out=tmp_path / "run", settings=SETTINGS)
+    assert result.bad_images == {"empty": 1}
+    assert "empty.jpg" in capsys.readouterr().out
+    assert read_log(tmp_path / "run" / "log.jsonl")[-1]["bad_images"] == 1
+
+
+@pytest.mark.bad_input
+def test_too_many_bad_images_stop_the_run_and_are_named(photographs: Path, tmp_path: Path) -> None:
+    for index in range(3):
+        (photographs / f"broken {index}.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    with pytest.raises(DataError, match=r"(?s)at most 2 bad images, got 3.*broken 0.png"):
+        train(photographs, tmp_path / "run", settings={"data.tolerated_bad_images": 2})
+
+
+@pytest.mark.bad_input
+def test_resuming_on_other_images_is_refused(photographs: Path, tmp_path: Path) -> None:
+    train(photographs, tmp_path / "run")
+    next(photographs.rglob("*.png")).unlink()
+    with pytest.raises(CheckpointError, match=r"must be the images that the run began with \(22"):
+        patchwise.train(photographs, out=tmp_path / "run", resume=True, quiet=True)
+
+
+@pytest.mark.bad_input
+def test_resuming_with_other_settings_is_refused(photographs: Path, tmp_path: Path) -> None:
+    train(photographs, tmp_path / "run")
+    with pytest.raises(ConfigError, match="must be left out with resume"):
+        train(photographs, tmp_path / "run", resume=True)
+
+
+@pytest.mark.bad_input
+def test_an_architecture_beside_weights_is_refused(photographs: Path, tmp_path: Path) -> None:
+    train(photographs, tmp_path / "run")
+    weights = tmp_path / "run" / "backbone.safetensors"
+    with pytest.raises(ConfigError, match="must be left out with init"):
+        train(photographs, tmp_path / "other", init=weights)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"train.batch": 23}, "at most the number of images, got batch 23 for 22 images"),
+        ({"method.views.global_px": 65}, "must be a multiple of backbone.patch_px 16, got 65"),
+        ({"train.device": "cuda"}, "must be a device of this machine, got 'cuda'"),
+        ({"train.accumulate": 3}, "must be a multiple of accumulate"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(
+    photographs: Path, tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    if "cuda" in settings.values() and torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(ConfigError, match=message):
+        train(photographs, tmp_path / "run", settings=settings)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.bad_input
+def test_too_few_labelled_images_are_named_before_anything_is_written(
+    photographs: Path, tmp_path: Path
+) -> None:
+    for path in list(photographs.rglob("*.png"))[:2]:
+        path.unlink()
+    with pytest.raises(DataError, match="val must hold more than 20 images, got 20"):
+        train("scenes:12", tmp_path / "run", val=photographs)
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_public_name_is_there() -> None:
+    assert sorted(patchwise.__all__) == dir(patchwise)
+    for name in patchwise.__all__:
+        assert getattr(patchwise, name) is not None
+
+
+@pytest.mark.bad_input
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'trane'"):
+        patchwise.trane  # noqa: B018

@@ -1,0 +1,44 @@
+"""Batches of images can be moved and split without losing anything."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from patchwise.types import ImageBatch
+
+
+@pytest.fixture
+def batch() -> ImageBatch:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (6, 3, 5, 7), generator=generator, dtype=torch.uint8)
+    return ImageBatch(pixels, torch.tensor([[5, 7]] * 6), torch.tensor([9, 3, 4, 4, 0, 1]), 2)
+
+
+def test_its_length_is_the_number_of_images(batch: ImageBatch) -> None:
+    assert len(batch) == 6
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 6])
+def test_parts_put_together_are_the_whole(batch: ImageBatch, parts: int) -> None:
+    pieces = batch.split(parts)
+    assert [len(piece) for piece in pieces] == [6 // parts] * parts
+    assert all(piece.epoch == batch.epoch for piece in pieces)
+    for name in ("pixels", "sizes", "ids"):
+        joined = torch.cat([getattr(piece, name) for piece in pieces])
+        torch.testing.assert_close(joined, getattr(batch, name), rtol=0, atol=0)
+
+
+def test_only_pixels_are_moved(batch: ImageBatch) -> None:
+    moved = batch.to(torch.device("meta"))
+    assert moved.pixels.device.type == "meta"
+    assert moved.pixels.shape == batch.pixels.shape
+    assert moved.sizes is batch.sizes
+    assert moved.ids is batch.ids
+    assert moved.epoch == batch.epoch
+    assert batch.pixels.device.type == "cpu"
+
+
+def test_a_batch_cannot_be_changed(batch: ImageBatch) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        batch.epoch = 3  # type: ignore[misc]
