@@ -53,7 +53,7 @@ def test_other_shapes_are_refused_with_all_names(shape: tuple[int, ...]) -> None
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("shape", [(3,), (5, 4), (5, 3, 1), (3, 5)])
+@pytest.mark.parametrize("shape", [(3,), (5, 4), (5, 2), (5, 3, 1), (3, 5)])
 def test_a_shape_that_does_not_fit_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError) as caught:
         check_shape("caller", (None, 3), good=torch.zeros(1, 3), tokens=torch.zeros(shape))

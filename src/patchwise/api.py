@@ -64,10 +64,11 @@ def train(  # noqa: PLR0913 - the one call of the library
     folder = RunFolder(Path(out))
     source = open_source(data)
     if resume:
-        if settings or config is not None or init is not None:
+        given = [n for n, v in {"settings": settings, "config": config, "init": init}.items() if v]
+        if given:
             raise ConfigError(
-                "train: settings, config and init must be left out with resume, got some of "
-                "them; a resumed run keeps those in its config.toml"
+                f"train: settings, config and init must be left out with resume, got "
+                f"{' and '.join(given)}; a resumed run keeps those in its config.toml"
             )
         plan, identity = _resumed_plan(folder, source)
         validate = _validation(identity["val"] if val is None else val, plan)

@@ -1,10 +1,11 @@
 """What a method may ask of the other processes of a run. On one process: the identity."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 
+@runtime_checkable
 class Collectives(Protocol):
     """Operations over all processes; every process must call them in the same order."""
 

@@ -29,7 +29,7 @@ def random_bits(count: int, *key: Key) -> NDArray[np.uint64]:
         Words of shape S + (n,).
     """
     with np.errstate(over="ignore"):
-        state = np.zeros((), dtype=np.uint64)
+        state: NDArray[np.uint64] = np.zeros((), dtype=np.uint64)
         for part in key:
             state = _mix(state ^ _mix(np.asarray(part, dtype=np.int64).astype(np.uint64)))
         steps = np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
@@ -52,7 +52,7 @@ def random_seed(*key: int) -> int:
     return int(random_bits(1, *key)[0] >> np.uint64(1))
 
 
-def _mix(word: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _mix(word: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
     word = word + _GOLDEN
     word = (word ^ (word >> np.uint64(30))) * _MIX_1
     word = (word ^ (word >> np.uint64(27))) * _MIX_2

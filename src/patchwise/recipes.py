@@ -88,10 +88,7 @@ def small(facts: Facts) -> RunConfig:
     return RunConfig(
         recipe="small",
         data=DataConfig(workers=1 if facts.device == "cpu" else 12),
-        backbone=replace(
-            vit_config(shape.size, patch_px=shape.patch_px, image_px=shape.global_px),
-            drop_path=0.0 if shape.size == "nano" else 0.1,
-        ),
+        backbone=_backbone(shape, facts),
         method=method,
         optim=OptimConfig(
             lr_per_256=2e-3 if shape.size == "nano" else 5e-4, warmup_epochs=0.1 * epochs
@@ -146,24 +143,41 @@ def demo(facts: Facts) -> RunConfig:
 class _Shape:
     """Sizes of backbone and views."""
 
-    size: str
+    size: str  # of the backbone; "given" with the weights
     patch_px: int
     global_px: int
     local_px: int
     local_count: int
 
 
+def _backbone(shape: _Shape, facts: Facts) -> ViTConfig:
+    vit = facts.init or vit_config(shape.size, patch_px=shape.patch_px, image_px=shape.global_px)
+    return replace(vit, drop_path=0.0 if vit.dim < 192 else 0.1)
+
+
 def _shape(facts: Facts) -> _Shape:
     """Choose the largest views that the images fill and the device can carry."""
-    if facts.short_side_px < 56:
-        return _Shape("nano" if facts.device == "cpu" else "tiny", 4, 32, 16, 4)
-    if facts.short_side_px < 90:
-        return _Shape("nano" if facts.device == "cpu" else "tiny", 8, 64, 32, 4)
-    if facts.device == "cpu":
+    if facts.init is not None:
+        return _shape_for(facts.init, facts)
+    on_cpu, side_px = facts.device == "cpu", facts.short_side_px
+    if side_px < 56:
+        return _Shape("nano" if on_cpu else "tiny", 4, 32, 16, 4)
+    if side_px < 90:
+        return _Shape("nano" if on_cpu else "tiny", 8, 64, 32, 4)
+    if on_cpu:
         return _Shape("nano", 8, 96, 40, 4)
-    if facts.short_side_px < 190:
+    if side_px < 190:
         return _Shape("tiny", 8, 112, 48, 6)
     return _Shape("tiny" if facts.images < 50_000 else "small", 16, 224, 96, 8)
+
+
+def _shape_for(init: ViTConfig, facts: Facts) -> _Shape:
+    """Choose views for given weights: their own size up to 224 px, no more than the images fill."""
+    patch_px = init.patch_px
+    global_patches = max(4, min(init.image_px, 224, facts.short_side_px) // patch_px)
+    local_patches = max(2, round(global_patches * 96 / 224))
+    count = 4 if facts.device == "cpu" else 8
+    return _Shape("given", patch_px, global_patches * patch_px, local_patches * patch_px, count)
 
 
 def _power_of_two(value: float, low: int, high: int) -> int:

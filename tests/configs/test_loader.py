@@ -35,13 +35,12 @@ def make_config(method: DINOConfig | PWSelfConfig | None = None) -> RunConfig:
     )
 
 
+VIEWS = ViewsConfig(base="square", aspect=(0.1, 1 / 3), blur_probs=(1.0, 0.0, 0.1))
 CONFIGS = [
     make_config(),
     make_config(DINOConfig(prototypes=7)),
     make_config(PWSelfConfig(cls_weight=0.25, matching=False)),
-    make_config(
-        PWSelfConfig(views=ViewsConfig(base="square", aspect=(0.1, 1 / 3), blur_probs=(1.0, 0.0, 0.1)))
-    ),
+    make_config(PWSelfConfig(views=VIEWS)),
     dataclasses.replace(
         make_config(),
         recipe='größe "quoted" \\ and # more',

@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_the_share_of_cls_may_be_none_or_a_share(value: float | None) -> None:
 
 @pytest.mark.parametrize("name", ["teacher_momentum", "centre_momentum"])
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_the_ends_of_momenta_are_allowed(name: str, value: float) -> None:
+def test_the_ends_of_momenta_are_allowed(name: str, value: Any) -> None:
     config = dataclasses.replace(DINOConfig(), **{name: value})
     assert getattr(config, name) == value
 
@@ -70,21 +71,23 @@ def test_importing_the_configuration_does_not_import_torch() -> None:
 def test_sizes_and_temperatures_must_be_positive(
     kind: type[DINOConfig] | type[PWSelfConfig], name: str
 ) -> None:
+    change: dict[str, Any] = {name: 0}
     with pytest.raises(RangeError, match=rf"^{kind.__name__}: {name} must be positive, got 0$"):
-        dataclasses.replace(kind(), **{name: 0})
+        dataclasses.replace(kind(), **change)
 
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize("name", ["teacher_warmup_epochs", "frozen_prototype_epochs"])
 def test_lengths_must_not_be_negative(name: str) -> None:
+    change: dict[str, Any] = {name: -1}
     with pytest.raises(RangeError, match=rf"^DINOConfig: {name} must lie in \[0.0, .*, got -1$"):
-        dataclasses.replace(DINOConfig(), **{name: -1})
+        dataclasses.replace(DINOConfig(), **change)
 
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize("name", ["teacher_momentum", "centre_momentum", "cls_weight"])
 @pytest.mark.parametrize("value", [-0.1, 1.1])
-def test_shares_must_lie_between_0_and_1(name: str, value: float) -> None:
+def test_shares_must_lie_between_0_and_1(name: str, value: Any) -> None:
     message = rf"^PWSelfConfig: {name} must lie in \[0.0, 1.0\], got {value}$"
     with pytest.raises(RangeError, match=message):
         dataclasses.replace(PWSelfConfig(), **{name: value})

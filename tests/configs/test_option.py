@@ -10,9 +10,12 @@ class Inner:
     size: int = option(3, "A size.")
 
 
+INNER = Inner()
+
+
 @dataclasses.dataclass(frozen=True)
 class Outer:
-    inner: Inner = option(Inner(), "A configuration inside.")
+    inner: Inner = option(INNER, "A configuration inside.")  # noqa: RUF009 - frozen
     rate: float = option(0.5, "A rate.")
 
 

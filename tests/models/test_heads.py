@@ -89,7 +89,7 @@ def test_the_mean_of_scores_is_the_score_of_the_mean(head: ProjectionHead, token
 def test_only_directions_of_prototypes_count(head: ProjectionHead, tokens: Tensor) -> None:
     before = head(tokens)
     with torch.no_grad():
-        head.prototypes *= torch.arange(1.0, PROTOTYPES + 1)[:, None]
+        head.prototypes.mul_(torch.arange(1.0, PROTOTYPES + 1)[:, None])
     torch.testing.assert_close(head(tokens), before)
 
 

@@ -75,6 +75,7 @@ def test_it_is_not_trained_and_the_student_still_is(student: nn.Sequential) -> N
 
 def test_it_stays_in_eval_mode_whatever_is_around_it(student: nn.Sequential) -> None:
     teacher = EMATeacher(student)
+    assert not any(module.training for module in teacher.modules())
     both = nn.ModuleDict({"student": student, "teacher": teacher}).train()
     assert student.training
     assert not any(module.training for module in both["teacher"].modules())

@@ -1,6 +1,7 @@
 """Schedules begin, end and bend where they should."""
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -23,7 +24,7 @@ def test_a_cosine_goes_from_start_to_end_and_is_symmetric(start: float, end: flo
 
 def test_a_cosine_is_flat_at_both_ends_and_steepest_in_the_middle() -> None:
     values = [cosine(0.0, 1.0, progress=place) for place in PLACES]
-    steps = [b - a for a, b in zip(values, values[1:], strict=False)]
+    steps = [b - a for a, b in pairwise(values)]
     assert min(steps) > 0
     assert steps[:25] == sorted(steps[:25])
     assert steps[0] == pytest.approx((1 - math.cos(math.pi / 50)) / 2)
@@ -37,8 +38,8 @@ def test_a_warmup_is_a_straight_line_that_stays_at_its_end(start: float, end: fl
     for at in range(9):
         expected = start * (8 - at) / 8 + end * at / 8
         assert linear_warmup(start, end, at=at, length=8) == pytest.approx(expected)
-    for at in (8, 9, 1e9):
-        assert linear_warmup(start, end, at=at, length=8) == end
+    for later in (8.0, 9.0, 1e9):
+        assert linear_warmup(start, end, at=later, length=8) == end
 
 
 def test_a_warmup_of_no_length_is_over_at_once() -> None:

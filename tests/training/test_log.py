@@ -18,7 +18,7 @@ def write(folder: Path, steps: range, *, start: int = 0, sign: int = 1) -> None:
 
 def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """Read what TensorBoard would show."""
-    from tensorboard.backend.event_processing.event_accumulator import (  # noqa: PLC0415
+    from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]  # noqa: PLC0415
         EventAccumulator,
     )
 

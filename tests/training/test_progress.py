@@ -78,7 +78,8 @@ def test_a_reading_without_time_or_steps_is_no_error(clock: Clock) -> None:
 def test_without_a_terminal_there_is_a_line_now_and_then(clock: Clock) -> None:
     clock.now = 0.0  # a machine that has just started
     text = io.StringIO()
-    with ProgressDisplay(Console(file=text, width=40), done=0, total=30) as display:
+    console = Console(file=text, width=40, soft_wrap=True)
+    with ProgressDisplay(console, done=0, total=30) as display:
         for done in range(1, 31):
             display.show(done, 0.5, SPEED)
             clock.now += 1.0

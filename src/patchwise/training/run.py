@@ -57,8 +57,7 @@ def execute(
         console: Where progress is shown.
     """
     precision = plan.config.train.precision
-    if precision is None:
-        raise CheckpointError("execute: train.precision must be resolved, got none")
+    assert precision is not None, "a plan is forecast before it is executed"
     training = build_training(plan, precision)
     bad_images = count_bad_images(plan)
     restore(training, bad_images, folder, console)

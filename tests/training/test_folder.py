@@ -1,0 +1,149 @@
+"""A run's folder: made once, never over something else, and read back as it was written."""
+
+import dataclasses
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from patchwise.configs.backbone import ViTConfig
+from patchwise.configs.methods import PWSelfConfig
+from patchwise.configs.run import DataConfig, OptimConfig, RunConfig, TrainConfig
+from patchwise.errors import CheckpointError, ConfigError
+from patchwise.training import folder as module
+from patchwise.training.folder import RunFolder, describe_environment
+from patchwise.version import __version__
+
+CONFIG = RunConfig(
+    recipe="small",
+    data=DataConfig(),
+    backbone=ViTConfig(),
+    method=PWSelfConfig(),
+    optim=OptimConfig(),
+    train=TrainConfig(precision="float32"),
+)
+DATA = {"images": 3, "data": "größe", "val": None}
+
+
+def test_what_is_created_is_read_back(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "a" / "run")
+    folder.create(CONFIG, DATA)
+    assert folder.read() == (CONFIG, DATA)
+    assert sorted(os.listdir(folder.path)) == ["config.toml", "data.json", "version.txt"]
+
+
+def test_an_empty_folder_that_is_there_may_be_used(tmp_path: Path) -> None:
+    RunFolder(tmp_path).create(CONFIG, DATA)
+    assert RunFolder(tmp_path).read() == (CONFIG, DATA)
+
+
+def test_everything_lies_in_the_folder_under_its_own_name(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    names = ["config", "data", "log", "checkpoints", "initial", "backbone", "results"]
+    paths = [getattr(folder, name) for name in names]
+    assert len(set(paths)) == len(names)
+    assert all(path.parent == tmp_path for path in paths)
+
+
+def test_the_settings_come_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with settings is taken for a whole run, so nothing may be missing then."""
+    written: list[str] = []
+    monkeypatch.setattr(module, "write_text", lambda path, text: written.append(path.name))
+    RunFolder(tmp_path).create(CONFIG, DATA)
+    assert written == ["version.txt", "data.json", "config.toml"]
+
+
+def test_the_environment_is_described_a_fact_a_line() -> None:
+    lines = describe_environment("cpu").splitlines()
+    facts = dict(line.split(": ", 1) for line in lines)
+    assert facts["patchwise"] == __version__
+    assert facts["torch"] == torch.__version__
+    assert facts["threads"] == str(torch.get_num_threads())
+    assert set(facts) >= {"commit", "python", "platform", "device", "numpy", "lightning-fabric"}
+    assert all(facts.values())
+
+
+def test_on_a_gpu_its_name_is_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+    assert "device: Some GPU\n" in describe_environment("cuda")
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_the_commit_is_that_of_the_source_and_not_of_a_tree_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Installed into a folder inside somebody's repository, there is no commit to name."""
+
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    source = tmp_path / "package" / "folder.py"
+    source.parent.mkdir()
+    source.write_text("")
+    (tmp_path / "own.txt").write_text("")
+    monkeypatch.setattr(module, "__file__", str(source))
+    assert "commit: unknown\n" in describe_environment("cpu")
+    git("init")
+    git("add", "own.txt")
+    git("commit", "-m", "somebody's")
+    assert "commit: unknown\n" in describe_environment("cpu")
+    git("add", "package")
+    git("commit", "-m", "ours")
+    commit = git("rev-parse", "HEAD")
+    assert f"commit: {commit}\n" in describe_environment("cpu")
+    source.write_text("changed")
+    assert f"commit: {commit}-dirty\n" in describe_environment("cpu")
+    monkeypatch.setenv("PATH", "")
+    assert "commit: unknown\n" in describe_environment("cpu")
+
+
+@pytest.mark.bad_input
+def test_a_folder_with_files_is_refused(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(CheckpointError) as caught:
+        RunFolder(tmp_path).create(CONFIG, DATA)
+    assert str(caught.value) == (
+        f"train: out must be empty, got '{tmp_path}' with 2 files; pass --resume to continue that "
+        f"run, or choose another folder"
+    )
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+@pytest.mark.bad_input
+def test_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError) as caught:
+        RunFolder(tmp_path / "file").require_empty()
+    assert str(caught.value) == f"train: out must be a folder, got the file '{tmp_path / 'file'}'"
+
+
+@pytest.mark.bad_input
+def test_a_place_where_no_folder_can_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match=r"^train: out must be a folder that can be written"):
+        RunFolder(tmp_path / "file" / "run").create(CONFIG, DATA)
+
+
+@pytest.mark.bad_input
+def test_a_folder_without_a_run_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        RunFolder(tmp_path).read()
+    assert str(caught.value) == (
+        f"train: out must be the folder of a run to resume, got '{tmp_path}' without config.toml; "
+        f"leave out --resume to start a new run"
+    )
+
+
+@pytest.mark.bad_input
+def test_damaged_settings_are_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.create(dataclasses.replace(CONFIG, recipe="other"), DATA)
+    folder.config.write_text(folder.config.read_text().replace("batch = 64", "batch = 'x'"))
+    with pytest.raises(ConfigError, match=r"key 'train.batch' must be valid"):
+        folder.read()

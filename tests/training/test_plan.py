@@ -1,0 +1,98 @@
+"""From settings to something that can be trained."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from patchwise.data.source import open_source
+from patchwise.errors import ConfigError
+from patchwise.training.plan import (
+    build_training,
+    count_bad_images,
+    forecast,
+    make_plan,
+    open_stream,
+)
+from tests.small_runs import run_config, small_vit
+
+
+def test_steps_follow_from_images_batch_and_epochs() -> None:
+    plan = make_plan(run_config(epochs=2.5), open_source("scenes:18"), None)
+    assert (plan.steps_per_epoch, plan.total_steps) == (4, 10)
+
+
+def test_a_run_is_never_shorter_than_one_step() -> None:
+    assert make_plan(run_config(epochs=0.01), open_source("scenes:18"), None).total_steps == 1
+
+
+def test_initial_weights_follow_from_the_seed() -> None:
+    source = open_source("scenes:8")
+    states = [
+        make_plan(run_config(seed=seed), source, None).initial.state_dict() for seed in (0, 0, 1)
+    ]
+    torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
+    assert not torch.equal(states[0]["cls_token"], states[2]["cls_token"])
+
+
+def test_given_weights_are_the_initial_ones_and_stay_so() -> None:
+    weights = small_vit(seed=7)
+    plan = make_plan(run_config(), open_source("scenes:8"), weights)
+    training = build_training(plan, "float32")
+    stream = open_stream(plan, count_bad_images(plan), start_step=0, say=print)
+    for _ in range(2):
+        training.step(next(stream))
+    torch.testing.assert_close(plan.initial.state_dict(), weights.state_dict(), rtol=0, atol=0)
+    assert plan.initial.config.drop_path == 0.2
+
+
+def test_two_trainings_of_a_plan_begin_alike() -> None:
+    plan = make_plan(run_config(), open_source("scenes:8"), None)
+    first, second = (build_training(plan, "float32") for _ in range(2))
+    torch.testing.assert_close(
+        first.method.state_dict(), second.method.state_dict(), rtol=0, atol=0
+    )
+
+
+def test_a_stream_goes_on_where_it_is_told_to() -> None:
+    plan = make_plan(run_config(), open_source("scenes:18"), None)
+    whole = open_stream(plan, count_bad_images(plan), start_step=0, say=print)
+    batches = [next(whole)["images"] for _ in range(7)]
+    rest = open_stream(plan, count_bad_images(plan), start_step=5, say=print)
+    for expected in batches[5:]:
+        batch = next(rest)["images"]
+        assert torch.equal(batch.pixels, expected.pixels)
+        assert torch.equal(batch.ids, expected.ids)
+        assert batch.epoch == expected.epoch == 1
+
+
+def test_the_forecast_keeps_a_precision_that_was_given() -> None:
+    plan = make_plan(run_config(precision="bf16"), open_source("scenes:8"), None)
+    resolved, cost = forecast(plan, lambda _: None)
+    assert resolved.config.train.precision == cost.precision == "bf16"
+    assert list(cost.measured) == ["bf16"]
+
+
+def test_the_forecast_settles_an_open_precision() -> None:
+    plan = make_plan(run_config(precision=None), open_source("scenes:8"), None)
+    said: list[str] = []
+    resolved, cost = forecast(plan, said.append)
+    assert resolved.config.train.precision == cost.precision
+    assert cost.images_per_s == max(cost.measured.values())
+    assert len(said) == 2
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", ["global_px", "local_px"])
+def test_views_that_are_no_multiple_of_the_patch_are_named(name: str) -> None:
+    config = run_config()
+    views = replace(config.method.views, **{name: 20})
+    config = replace(config, method=replace(config.method, views=views))
+    with pytest.raises(ConfigError, match=f"method.views.{name}' must be a multiple.*got 20; use"):
+        make_plan(config, open_source("scenes:8"), None)
+
+
+@pytest.mark.bad_input
+def test_more_images_a_batch_than_there_are_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"got batch 4 for 3 images.*train\.batch=3"):
+        make_plan(run_config(), open_source("scenes:3"), None)
