@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from patchwise.files import atomic_path, write_text
+from patchwise.files import atomic_path, remove_leftovers, write_text
 
 
 def test_the_new_content_takes_the_place_of_the_old(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_content_is_on_the_disk_before_the_name_is(
 
     def recorded_fsync(descriptor: int) -> None:
         name = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
-        events.append(f"fsync {'file' if name.endswith('.tmp') else name}")
+        events.append(f"fsync {'file' if name.endswith('.partial') else name}")
         fsync(descriptor)
 
     def recorded_replace(path: Path, target: Path) -> Path:
@@ -77,3 +77,14 @@ def test_text_is_utf_8_with_unix_line_ends(tmp_path: Path) -> None:
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_text(tmp_path / "none" / "a.txt", "x")
+
+
+def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    for name in (".a.txt.123.partial", "inner/.b.4.partial"):
+        (tmp_path / name).touch()
+    for name in ("a.txt", "mine.partial", "inner/.hidden"):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"a.txt", "mine.partial", "inner/.hidden"}

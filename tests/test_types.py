@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from patchwise.errors import ShapeError
 from patchwise.types import ImageBatch
 
 
@@ -42,3 +43,12 @@ def test_only_pixels_are_moved(batch: ImageBatch) -> None:
 def test_a_batch_cannot_be_changed(batch: ImageBatch) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         batch.epoch = 3  # type: ignore[misc]
+
+
+@pytest.mark.bad_input
+def test_a_batch_that_cannot_be_shared_out_is_named() -> None:
+    batch = ImageBatch(
+        torch.zeros(3, 3, 4, 4, dtype=torch.uint8), torch.full((3, 2), 4), torch.arange(3), 0
+    )
+    with pytest.raises(ShapeError, match="got 2 for 3 images"):
+        batch.split(2)

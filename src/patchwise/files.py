@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_SUFFIX = ".partial"
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -13,7 +15,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The content is on the disk before the name is: write, fsync, rename, fsync of the folder.
     If the block raises, the temporary file is removed and ``path`` is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_SUFFIX}")
     try:
         yield temporary
         _sync(temporary)
@@ -21,6 +23,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed while writing left below a folder."""
+    for path in folder.rglob(f".*{_SUFFIX}"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -127,6 +127,7 @@ def demo(facts: Facts) -> RunConfig:
             bottleneck_dim=64,
             teacher_momentum=0.99,
             frozen_prototype_epochs=0.0,
+            prototype_rate_scale=0.07,
             cls_weight=0.5,
         ),
         optim=OptimConfig(

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from patchwise.errors import ShapeError
+
 
 @dataclass(frozen=True)
 class ImageBatch:
@@ -28,7 +30,16 @@ class ImageBatch:
         return ImageBatch(pixels, self.sizes, self.ids, self.epoch)
 
     def split(self, parts: int) -> list["ImageBatch"]:
-        """Return the batch as ``parts`` batches of equal length, in order."""
+        """Return the batch as ``parts`` batches of equal length, in order.
+
+        Raises:
+            ShapeError: The images cannot be shared out equally.
+        """
+        if len(self) % parts:
+            raise ShapeError(
+                f"ImageBatch.split: parts must divide the number of images, "
+                f"got {parts} for {len(self)} images"
+            )
         length = len(self) // parts
         slices = [slice(i * length, (i + 1) * length) for i in range(parts)]
         return [ImageBatch(self.pixels[s], self.sizes[s], self.ids[s], self.epoch) for s in slices]

@@ -93,7 +93,12 @@ def test_a_changed_byte_anywhere_is_noticed(tmp_path: Path, part: int) -> None:
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("old", "new"),
-    [(b'"step":"7"', b'"step":"8"'), (b"1.25", b"1.26"), (b'"strided"', b'"strider"')],
+    [
+        (b'"step":"7"', b'"step":"8"'),
+        (b"1.25", b"1.26"),
+        (b'"strided"', b'"strider"'),
+        (b'"F64"', b'"I64"'),
+    ],
 )
 def test_changed_facts_and_names_are_noticed(tmp_path: Path, old: bytes, new: bytes) -> None:
     path = save(tmp_path)

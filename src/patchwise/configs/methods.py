@@ -23,6 +23,9 @@ class DistillationConfig:
     teacher_momentum: float = option(0.996, "Moving average of the teacher; rises to 1 (cosine).")
     centre_momentum: float = option(0.9, "Moving average of the centre of the teacher's scores.")
     frozen_prototype_epochs: float = option(1.0, "Epochs before the prototypes begin to move.")
+    prototype_rate_scale: float = option(
+        1.0, "Times the learning rate, for the prototypes; high rates want it low."
+    )
 
     def __post_init__(self) -> None:
         check_positive(
@@ -33,6 +36,7 @@ class DistillationConfig:
             student_temperature=self.student_temperature,
             teacher_temperature=self.teacher_temperature,
             warmup_teacher_temperature=self.warmup_teacher_temperature,
+            prototype_rate_scale=self.prototype_rate_scale,
         )
         check_within(
             type(self).__name__,

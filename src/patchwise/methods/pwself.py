@@ -136,6 +136,7 @@ class PWSelf(Method[MultiCropViews, CentreSum]):
                 "head.prototypes",
                 prototypes,
                 decayed=True,
+                rate_scale=self.config.prototype_rate_scale,
                 frozen_epochs=self.config.frozen_prototype_epochs,
             ),
         ]

@@ -52,7 +52,7 @@ class Training:
         """Make one optimiser step; return what there is to log of it.
 
         Raises:
-            TrainingError: The loss is not a finite number. The weights are those before the step.
+            TrainingError: Loss or gradient is not finite. The weights are those before the step.
         """
         step = Step(
             index=self.done,
@@ -68,16 +68,16 @@ class Training:
         self.method.train()
         self.optimizer.zero_grad(set_to_none=True)
         carries, sums = self._backward(batch, step)
-        values = {name: float(value) for name, value in sums.items()}
-        self._require_finite(values)
-
         drop_frozen_gradients(self.optimizer, step)
         parameters = (p for group in self.optimizer.param_groups for p in group["params"])
         norm = clip_gradients(parameters, max_norm=self.config.optim.clip_norm)
+        values = {name: float(value) for name, value in sums.items()}
+        values["gradient_norm"] = float(norm)
+        self._require_finite(values)
         self.optimizer.step()
         self.method.after_step(carries, step)
         self.done += 1
-        return {**values, "lr": rate, "weight_decay": decay, "gradient_norm": float(norm)}
+        return {**values, "lr": rate, "weight_decay": decay}
 
     def _backward(self, batch: Batch, step: Step) -> tuple[list[Any], dict[str, Tensor]]:
         """Add up the gradients of all parts of the batch."""

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from patchwise.data.bad_images import BadImages
 from patchwise.errors import CheckpointError
-from patchwise.files import write_text
+from patchwise.files import remove_leftovers, write_text
 from patchwise.models.vit import ViT
 from patchwise.models.weights import save_backbone
 from patchwise.training.checkpoint import (
@@ -28,6 +28,7 @@ from patchwise.training.progress import ProgressDisplay
 
 Validate = Callable[[ViT], dict[str, float]]
 RESULTS_FORMAT = 1
+BEFORE_ANY = -1  # the step of a log that begins anew
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,10 @@ def execute(
     assert precision is not None, "a plan is forecast before it is executed"
     training = build_training(plan, precision)
     bad_images = count_bad_images(plan)
+    remove_leftovers(folder.path)
     restore(training, bad_images, folder, console)
     with (
-        RunLog(folder.path, step=training.done) as log,
+        RunLog(folder.path, step=training.done or BEFORE_ANY) as log,
         StopRequest() as stop,
         ProgressDisplay(console, done=training.done, total=training.total_steps) as display,
     ):

@@ -4,10 +4,7 @@ The metadata has one entry, ``patchwise``: JSON with ``format_version``, ``kind`
 ``config``, the fields of its configuration.
 """
 
-import contextlib
 import json
-import os
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -17,6 +14,7 @@ import safetensors.torch
 
 from patchwise.configs.backbone import ViTConfig
 from patchwise.errors import PatchwiseError, WeightsError
+from patchwise.files import atomic_path
 from patchwise.models.vit import ViT
 from patchwise.models.weights.files import WeightsFile, first_names
 from patchwise.models.weights.fitting import build_vit, check_finite
@@ -59,7 +57,8 @@ def write_native(vit: ViT, path: Path) -> None:
     header = {"format_version": _VERSION, "kind": _KIND, "config": asdict(vit.config)}
     metadata = {_ENTRY: json.dumps(header, sort_keys=True)}
     try:
-        _write_whole(path, safetensors.torch.save(weights, metadata))
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(safetensors.torch.save(weights, metadata))
     except OSError as error:
         raise WeightsError(
             f"save_backbone: '{path}' must be a place that can be written to, got {error}"
@@ -109,29 +108,3 @@ def _parse_config(path: Path, values: object) -> ViTConfig:
         raise WeightsError(
             f"load_backbone: config of '{path}' must be valid, got {values}; {error}"
         ) from error
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write beside the target and rename, so that no one ever sees half a file."""
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        with beside.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename survive a power cut, where folders can be synced."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
