@@ -266,6 +266,7 @@ def test_other_errors_are_not_taken_for_bad_images(kind: type[Exception], worker
 
     with pytest.raises(kind, match="a fault of the program"):
         take(BatchStream(Wrong(5), batch=5, seed=1, workers=workers), 0, 1)
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.bad_input

@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple
@@ -239,19 +239,23 @@ def _run(reader: _Reader, jobs: Iterable[_Job], workers: int) -> Generator[_Read
     )
     with _own_child_signals():
         waiting = iter(loader)
-    while True:
-        try:
-            read = next(waiting)
-        except StopIteration:
-            return
-        except (RuntimeError, EOFError, OSError) as error:
-            if not (workers and _is_of_a_dead_worker(error)):
-                raise
-            raise DataError(
-                f"BatchStream: the {workers} workers must stay alive, got {error!r}; memory or "
-                f"shared memory (/dev/shm) may have run out: lower data.workers"
-            ) from error
-        yield read
+    try:
+        while True:
+            try:
+                read = next(waiting)
+            except StopIteration:
+                return
+            except (RuntimeError, EOFError, OSError) as error:
+                if not (workers and _is_of_a_dead_worker(error)):
+                    raise
+                raise DataError(
+                    f"BatchStream: the {workers} workers must stay alive, got {error!r}; memory "
+                    f"or shared memory (/dev/shm) may have run out: lower data.workers"
+                ) from error
+            yield read
+    finally:
+        with suppress(AttributeError):  # torch promises no such method; without it they end later
+            waiting._shutdown_workers()  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -123,7 +123,8 @@ class Scenes:
         self.seed = seed
         self.name = f"scenes:{count}"
         self._keep = count * size_px * size_px * 3 <= _CACHE_BYTES
-        self._blocks: dict[int, NDArray[np.uint8]] = {}
+        self._cache: NDArray[np.uint8] | None = None  # one piece: many would scatter the heap
+        self._drawn = np.zeros(-(-count // _CHUNK), dtype=np.bool_)
 
     def __len__(self) -> int:
         return self.count
@@ -138,11 +139,14 @@ class Scenes:
         if not self._keep:
             alone: NDArray[np.uint8] = self.scenes(np.array([index])).images[0]
             return alone
-        block, row = divmod(index, _CHUNK)
-        if block not in self._blocks:
+        if self._cache is None:
+            self._cache = np.zeros((self.count, self.size_px, self.size_px, 3), dtype=np.uint8)
+        block = index // _CHUNK
+        if not self._drawn[block]:
             ids = np.arange(block * _CHUNK, min((block + 1) * _CHUNK, self.count))
-            self._blocks[block] = self.scenes(ids).images
-        image: NDArray[np.uint8] = self._blocks[block][row].copy()
+            self._cache[ids] = self.scenes(ids).images
+            self._drawn[block] = True
+        image: NDArray[np.uint8] = self._cache[index].copy()
         return image
 
     def scenes(self, ids: Int[np.ndarray, " B"]) -> SceneBatch:

@@ -3,12 +3,14 @@
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from patchwise.augment.multicrop import MultiCropViews
 from patchwise.losses.matched_distillation import TokenPairs
 from patchwise.ops.geometry import match_patches
 
 TEACHER_VIEWS = 2
+_ROWS = 256
 
 
 def pair_tokens(
@@ -48,6 +50,10 @@ def gather_rows(
 ) -> tuple[Float[Tensor, "R D"], Int[Tensor, " VBN"]]:
     """Return the tokens named at least once, and for each flat token its row among them.
 
+    The rows are filled up to a multiple of 256 with copies of the first token, which no pair
+    names: matrix products on a CPU are compiled and kept for every number of rows they meet, and
+    that number is another at every step.
+
     Args:
         tokens: All tokens.
         wanted: Flat indices into the first two axes; repeats are welcome.
@@ -55,7 +61,9 @@ def gather_rows(
     flat = tokens.flatten(0, 1)
     used = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
     used[wanted] = True
-    return flat[used], used.cumsum(0) - 1
+    index = used.nonzero()[:, 0]
+    filled = F.pad(index, (0, -len(index) % _ROWS))
+    return flat[filled], used.cumsum(0) - 1
 
 
 def _pair_views(
