@@ -91,9 +91,7 @@ def test_accumulation_changes_nothing_but_memory(photographs: Path, tmp_path: Pa
     """Gradients of parts add up to the gradient of the whole."""
     train(photographs, tmp_path / "a")
     train(photographs, tmp_path / "b", settings={"train.accumulate": 2})
-    for (_, whole), (_, parts) in zip(
-        losses(tmp_path / "a"), losses(tmp_path / "b"), strict=True
-    ):
+    for (_, whole), (_, parts) in zip(losses(tmp_path / "a"), losses(tmp_path / "b"), strict=True):
         assert whole == pytest.approx(parts, rel=1e-3)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -43,8 +43,12 @@ def knn_scene_patches(
     """
     check_positive("knn_scene_patches", memory_scenes=memory_scenes, query_scenes=query_scenes)
     ids = np.arange(memory_scenes + query_scenes)
-    memory, labels = _labelled_patches(features, ids[:memory_scenes], patch_px, size_px)
-    query, truth = _labelled_patches(features, ids[memory_scenes:], patch_px, size_px)
+    memory, labels = labelled_patches(
+        features, ids[:memory_scenes], patch_px=patch_px, size_px=size_px
+    )
+    query, truth = labelled_patches(
+        features, ids[memory_scenes:], patch_px=patch_px, size_px=size_px
+    )
     knn = KNN()
     votes = knn.classify(query, memory, labels)
     preset = f"knn/scene-patches size={size_px} patch={patch_px} memory={memory_scenes}"
@@ -71,10 +75,17 @@ def majority_category(semantic: UInt8[Tensor, "B H W"], *, patch_px: int) -> Int
 
 
 @torch.inference_mode()
-def _labelled_patches(
-    features: PatchFeatures, ids: np.ndarray[tuple[int], np.dtype[np.int64]], patch_px: int,
-    size_px: int,
-) -> tuple[Float[Tensor, "M D"], Int[Tensor, " M"]]:  # fmt: skip
+def labelled_patches(
+    features: PatchFeatures, ids: Int64[np.ndarray, " B"], *, patch_px: int, size_px: int
+) -> tuple[Float[Tensor, "M D"], Int[Tensor, " M"]]:
+    """Return features and category 0, 1, ... of the patches of evaluation scenes that have one.
+
+    Args:
+        features: See `knn_scene_patches`.
+        ids: Of the scenes.
+        patch_px: Side of a patch, in pixels.
+        size_px: Side of the scenes, in pixels.
+    """
     found, labels = [], []
     for start in range(0, len(ids), _BATCH):
         scenes = render_scenes(ids[start : start + _BATCH], size_px=size_px, seed=EVALUATION_SEED)

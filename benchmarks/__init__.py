@@ -1,0 +1,1 @@
+"""Speed and memory: one command each, everything that is compared in one run."""
