@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -19,9 +20,12 @@ from patchwise.configs.backbone import ViTConfig
 from patchwise.models import attention
 from patchwise.models.vit import ViT
 
-Rule = Callable[[torch.Tensor], bool]
 BATCH, ROUNDS = 64, 5
 SHAPES = [(96, 6, 64), (96, 6, 32), (128, 6, 64), (128, 6, 32), (192, 12, 64), (192, 12, 32)]
+
+
+class Rule(Protocol):
+    def __call__(self, query: torch.Tensor) -> bool: ...
 
 
 def images_per_s(vit: ViT, images: torch.Tensor, kernel: AbstractContextManager[object]) -> float:
@@ -33,7 +37,7 @@ def images_per_s(vit: ViT, images: torch.Tensor, kernel: AbstractContextManager[
     return len(images) / (time.perf_counter() - start)
 
 
-def never(query: torch.Tensor) -> bool:  # noqa: ARG001
+def never(query: torch.Tensor) -> bool:
     """Leave all attention to the fused kernel."""
     return False
 

@@ -13,6 +13,7 @@ import argparse
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +125,9 @@ def main() -> None:
     runs: dict[str, Callable[[], bool]] = {}
     for seed in arguments.seeds:
         out, settings = arguments.out / f"seed-{seed}", {**changes, "train.seed": seed}
-        runs[out.name] = lambda out=out, settings=settings: train("scenes:20000", out, settings)
+        runs[out.name] = partial(train, "scenes:20000", out, settings)
     shuffled = write_shuffled(arguments.out / "shuffled-images")
-    runs["shuffled"] = lambda: train(shuffled, arguments.out / "shuffled", changes)
+    runs["shuffled"] = partial(train, shuffled, arguments.out / "shuffled", changes)
 
     scores: dict[str, Score] = {"mean colour": score(mean_colour)}
     scores["raw pixels"] = score(pixel_patches(PATCH_PX))

@@ -51,9 +51,14 @@ def make_step(method: Method[Any, Any], batch: Batch, step: Step) -> list[StepLo
         views = method.make_views(batch, step)
     found = []
     for loss in method.losses(views, step):
-        loss.total.backward()
+        loss.total.backward()  # type: ignore[no-untyped-call]
         found.append(loss)
     return found
+
+
+def carries_of(losses: list[StepLoss[Any]]) -> list[Any]:
+    """What a step's losses carry to ``after_step``."""
+    return [loss.carry for loss in losses]
 
 
 def total_loss(method: Method[Any, Any], batch: Batch, step: Step) -> float:

@@ -17,7 +17,8 @@ from patchwise.models.weights import load_backbone
 from patchwise.training.folder import RunFolder
 from patchwise.training.run import TrainResult
 
-SHORT: dict[str, Any] = {"train.epochs": 0.1, "optim.warmup_epochs": 0.02}
+SCENES = "scenes:20000"
+SHORT: dict[str, Any] = {"train.epochs": 0.05, "optim.warmup_epochs": 0.01}
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,10 @@ def demo(out: str | Path, *, seed: int = 0, short: bool = False) -> DemoResult:
     """
     folder = RunFolder(Path(out))
     if folder.config.exists():
-        result = api.train("scenes", out=out, resume=True)
+        result = api.train(SCENES, out=out, resume=True)
     else:
         settings = {"train.seed": seed, **(SHORT if short else {})}
-        result = api.train("scenes", out=out, recipe="demo", settings=settings, val="scenes")
+        result = api.train(SCENES, out=out, recipe="demo", settings=settings, val="scenes")
     if not result.complete:
         return DemoResult(result, {})
     scores = score(folder)

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from patchwise.training.optim import build_optimizer
 from tests.small_runs import (
     DINO_CONFIG,
     PWSELF_CONFIG,
+    carries_of,
     make_step,
     scene_batch,
     small_vit,
@@ -25,10 +27,10 @@ CONFIGS: dict[str, MethodConfig] = {"dino": DINO_CONFIG, "pwself": PWSELF_CONFIG
 
 
 @pytest.fixture(params=sorted(METHODS))
-def build(request: pytest.FixtureRequest) -> Callable[[], Method]:
+def build(request: pytest.FixtureRequest) -> Callable[[], Method[Any, Any]]:
     """A function that makes the method anew, always with the same weights."""
 
-    def make() -> Method:
+    def make() -> Method[Any, Any]:
         backbone = small_vit()
         torch.manual_seed(1)
         return build_method(backbone, CONFIGS[request.param])
@@ -40,19 +42,19 @@ def test_every_method_is_tested_here() -> None:
     assert set(CONFIGS) == set(METHODS)
 
 
-def test_losses_change_no_state(build: Callable[[], Method]) -> None:
+def test_losses_change_no_state(build: Callable[[], Method[Any, Any]]) -> None:
     method = build()
     before = copy.deepcopy(method.state_dict())
     make_step(method, scene_batch(0, 1, 2), step_at())
     torch.testing.assert_close(method.state_dict(), before, rtol=0, atol=0)
 
 
-def test_the_same_step_gives_the_same_loss(build: Callable[[], Method]) -> None:
+def test_the_same_step_gives_the_same_loss(build: Callable[[], Method[Any, Any]]) -> None:
     method, batch = build(), scene_batch(0, 1, 2)
     assert total_loss(method, batch, step_at()) == total_loss(method, batch, step_at())
 
 
-def test_views_depend_on_the_epoch_and_the_seed(build: Callable[[], Method]) -> None:
+def test_views_depend_on_the_epoch_and_the_seed(build: Callable[[], Method[Any, Any]]) -> None:
     method = build()
     losses = {
         total_loss(method, scene_batch(0, 1, epoch=epoch), step_at(seed=seed))
@@ -62,16 +64,16 @@ def test_views_depend_on_the_epoch_and_the_seed(build: Callable[[], Method]) -> 
     assert len(losses) == 4
 
 
-def test_a_saved_method_goes_on_alike(build: Callable[[], Method]) -> None:
+def test_a_saved_method_goes_on_alike(build: Callable[[], Method[Any, Any]]) -> None:
     method, other, batch = build(), build(), scene_batch(0, 1, 2)
-    method.after_step([loss.carry for loss in make_step(method, batch, step_at())], step_at())
+    method.after_step(carries_of(make_step(method, batch, step_at())), step_at())
     assert total_loss(method, batch, step_at(1)) != total_loss(other, batch, step_at(1))
     other.load_state_dict(method.state_dict())
     assert total_loss(method, batch, step_at(1)) == total_loss(other, batch, step_at(1))
 
 
 def test_every_trained_parameter_is_in_one_group_and_gets_a_gradient(
-    build: Callable[[], Method],
+    build: Callable[[], Method[Any, Any]],
 ) -> None:
     method = build()
     make_step(method, scene_batch(0, 1, 2), step_at())
@@ -86,14 +88,14 @@ def test_every_trained_parameter_is_in_one_group_and_gets_a_gradient(
             assert parameter.grad.any() or name.endswith("bias"), name
 
 
-def test_biases_and_vectors_are_not_decayed(build: Callable[[], Method]) -> None:
+def test_biases_and_vectors_are_not_decayed(build: Callable[[], Method[Any, Any]]) -> None:
     for group in build().parameter_groups():
         for name, parameter in group.parameters.items():
             assert group.decayed == (parameter.ndim > 1 and not name.endswith("bias")), name
 
 
 def test_the_evaluated_backbone_is_untouched_by_training_mode(
-    build: Callable[[], Method],
+    build: Callable[[], Method[Any, Any]],
 ) -> None:
     method = build().train()
     images = torch.rand(2, 3, 32, 32)
@@ -103,21 +105,21 @@ def test_the_evaluated_backbone_is_untouched_by_training_mode(
     torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
-def test_the_image_order_does_not_matter(build: Callable[[], Method]) -> None:
+def test_the_image_order_does_not_matter(build: Callable[[], Method[Any, Any]]) -> None:
     method = build()
     forward = total_loss(method, scene_batch(0, 1, 2), step_at())
     backward = total_loss(method, scene_batch(2, 0, 1), step_at())
     assert forward == pytest.approx(backward, rel=1e-5)
 
 
-def test_a_batch_is_the_mean_of_its_images(build: Callable[[], Method]) -> None:
+def test_a_batch_is_the_mean_of_its_images(build: Callable[[], Method[Any, Any]]) -> None:
     method = build()
     together = total_loss(method, scene_batch(3, 8), step_at())
     apart = [total_loss(method, scene_batch(i), step_at()) for i in (3, 8)]
     assert together == pytest.approx(sum(apart) / 2, rel=1e-5)
 
 
-def test_training_leaves_the_start(build: Callable[[], Method]) -> None:
+def test_training_leaves_the_start(build: Callable[[], Method[Any, Any]]) -> None:
     """On one batch seen again and again, the loss falls clearly below log K."""
     method, batch = build(), scene_batch(*range(8))
     optimizer = build_optimizer(method.parameter_groups())
@@ -127,10 +129,10 @@ def test_training_leaves_the_start(build: Callable[[], Method]) -> None:
         optimizer.zero_grad()
         losses = make_step(method, batch, step_at(index))
         optimizer.step()
-        method.after_step([loss.carry for loss in losses], step_at(index))
+        method.after_step(carries_of(losses), step_at(index))
     assert sum(float(loss.total.detach()) for loss in losses) < 0.9 * math.log(24)
 
 
-def test_it_is_finite_in_bf16(build: Callable[[], Method]) -> None:
+def test_it_is_finite_in_bf16(build: Callable[[], Method[Any, Any]]) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert math.isfinite(total_loss(build(), scene_batch(0, 1), step_at()))

@@ -74,7 +74,7 @@ def test_it_equals_the_published_systems_value_and_gradients() -> None:
                 weight=torch.full((count,), 1 / (10 * count), dtype=torch.float64),
             )
             total = total + matched_distillation_loss(scores.flatten(0, 1), centred, pairs)
-    total.backward()
+    total.backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(total.detach(), data["loss"], rtol=1e-6, atol=0)
     torch.testing.assert_close(student_global.grad, data["grad_global"], rtol=1e-6, atol=1e-12)
     torch.testing.assert_close(student_local.grad, data["grad_local"], rtol=1e-6, atol=1e-12)
@@ -137,7 +137,7 @@ def test_no_pairs_cost_nothing_and_give_a_gradient() -> None:
     s = torch.randn(3, 4, requires_grad=True)
     none = torch.zeros(0, dtype=torch.int64)
     loss = matched_distillation_loss(s, torch.randn(2, 4), TokenPairs(none, none, torch.zeros(0)))
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert float(loss.detach()) == 0
     assert s.grad is not None
     assert not s.grad.any()
@@ -147,7 +147,7 @@ def test_the_gradient_reaches_the_student_only() -> None:
     s, t, pairs = random_case(0)
     s.requires_grad_()
     t.requires_grad_()
-    matched_distillation_loss(s, t, pairs).backward()
+    matched_distillation_loss(s, t, pairs).backward()  # type: ignore[no-untyped-call]
     assert s.grad is not None
     assert s.grad.any()
     assert t.grad is None

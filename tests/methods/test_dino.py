@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from patchwise.methods.dino import DINO
 from patchwise.methods.method import Method
 from patchwise.methods.pwself import PWSelf
 from patchwise.training.optim import build_optimizer
-from tests.small_runs import DINO_CONFIG, make_step, scene_batch, small_vit, step_at
+from tests.small_runs import DINO_CONFIG, carries_of, make_step, scene_batch, small_vit, step_at
 
 
 def as_pwself() -> PWSelf:
@@ -28,7 +29,7 @@ def as_dino() -> DINO:
     return DINO(backbone, DINO_CONFIG)
 
 
-def train(method: Method, steps: int) -> list[float]:
+def train(method: Method[Any, Any], steps: int) -> list[float]:
     optimizer = build_optimizer(method.parameter_groups())
     losses = []
     for index in range(steps):
@@ -36,7 +37,7 @@ def train(method: Method, steps: int) -> list[float]:
         optimizer.zero_grad()
         found = make_step(method, scene_batch(2 * index, 2 * index + 1), step)
         optimizer.step()
-        method.after_step([loss.carry for loss in found], step)
+        method.after_step(carries_of(found), step)
         losses.append(sum(float(loss.total.detach()) for loss in found))
     return losses
 
@@ -73,7 +74,7 @@ def test_it_equals_dinos_own_formula_over_two_steps() -> None:
         step, batch = step_at(index), scene_batch(0, 1, 2)
         before = copy.deepcopy(method)
         found = make_step(method, batch, step)
-        method.after_step([loss.carry for loss in found], step)
+        method.after_step(carries_of(found), step)
         with torch.no_grad():
             views = before.make_views(batch, step)
             encode = before.student, before.teacher.module

@@ -12,7 +12,15 @@ from patchwise.configs.methods import PWSelfConfig
 from patchwise.errors import RangeError
 from patchwise.methods.pwself import HeadedBackbone, PWSelf
 from patchwise.ops.geometry import match_patches
-from tests.small_runs import PWSELF_CONFIG, make_step, scene_batch, small_vit, step_at, total_loss
+from tests.small_runs import (
+    PWSELF_CONFIG,
+    carries_of,
+    make_step,
+    scene_batch,
+    small_vit,
+    step_at,
+    total_loss,
+)
 
 
 def make_method(config: PWSelfConfig = PWSELF_CONFIG) -> PWSelf:
@@ -30,7 +38,8 @@ def make_method(config: PWSelfConfig = PWSELF_CONFIG) -> PWSelf:
 def all_scores(encoder: HeadedBackbone, pixels: Tensor) -> Tensor:
     """Scores of CLS and all patches by the head's one-call form [VB, 1 + N, K]."""
     output = encoder.backbone(pixels)
-    return encoder.head(torch.cat([output.cls[:, None], output.patches], dim=1))
+    scores: Tensor = encoder.head(torch.cat([output.cls[:, None], output.patches], dim=1))
+    return scores
 
 
 def views_of(views: MultiCropViews, encoder: HeadedBackbone) -> list[Tensor]:
@@ -38,7 +47,7 @@ def views_of(views: MultiCropViews, encoder: HeadedBackbone) -> list[Tensor]:
     return [
         part
         for pixels in views.pixels
-        for part in all_scores(encoder, pixels).split(views.num_images)
+        for part in torch.split(all_scores(encoder, pixels), views.num_images)
     ]
 
 
@@ -124,18 +133,18 @@ def test_the_centre_is_the_moving_mean_of_all_teacher_tokens_by_position() -> No
         views = method.make_views(batch, step_at())
         mean = all_scores(method.teacher.module, views.pixels[0]).mean(dim=0)
     expected = 0.9 * method.centre + 0.1 * mean
-    carries = [loss.carry for loss in make_step(method, batch, step_at())]
+    carries = carries_of(make_step(method, batch, step_at()))
     method.after_step(carries, step_at())
     torch.testing.assert_close(method.centre, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_centre_of_accumulated_parts_is_that_of_the_whole() -> None:
     whole, parts = make_method(), make_method()
-    batch = [loss.carry for loss in make_step(whole, scene_batch(0, 1, 2, 3), step_at())]
+    batch = carries_of(make_step(whole, scene_batch(0, 1, 2, 3), step_at()))
     halves = [
-        loss.carry
+        carry
         for ids in ((0, 1), (2, 3))
-        for loss in make_step(parts, scene_batch(*ids), step_at())
+        for carry in carries_of(make_step(parts, scene_batch(*ids), step_at()))
     ]
     whole.after_step(batch, step_at())
     parts.after_step(halves, step_at())
@@ -146,7 +155,7 @@ def test_the_centre_of_accumulated_parts_is_that_of_the_whole() -> None:
 def test_the_teacher_follows_by_the_cosine_schedule(index: int, momentum: float) -> None:
     method = make_method()
     before = [p.clone() for p in method.teacher.parameters()]
-    carries = [loss.carry for loss in make_step(method, scene_batch(0), step_at())]
+    carries = carries_of(make_step(method, scene_batch(0), step_at()))
     method.after_step(carries, step_at(index))
     for old, student, new in zip(
         before, method.student.parameters(), method.teacher.parameters(), strict=True

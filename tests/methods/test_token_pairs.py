@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from patchwise.augment.multicrop import MultiCropViews
 from patchwise.methods.pwself import PWSelf
 from patchwise.methods.token_pairs import gather_rows, pair_tokens
 from tests.small_runs import PWSELF_CONFIG, scene_batch, small_vit, step_at
@@ -10,7 +11,7 @@ from tests.small_runs import PWSELF_CONFIG, scene_batch, small_vit, step_at
 TOKENS = (1 + 16, 1 + 4)  # of a global and of a local view
 
 
-def views():  # noqa: ANN201 - MultiCropViews
+def views() -> MultiCropViews:
     return PWSelf(small_vit(), PWSELF_CONFIG).make_views(scene_batch(0, 1, 2), step_at())
 
 

@@ -15,6 +15,7 @@ from patchwise.configs.run import RunConfig
 from patchwise.errors import TrainingError
 from patchwise.methods import build_method
 from patchwise.methods.method import Batch, StepLoss
+from patchwise.methods.pwself import HeadedBackbone, PWSelf
 from patchwise.training.checkpoint import list_checkpoints
 from patchwise.training.engine import build_fabric
 from patchwise.training.interrupt import StopRequest
@@ -38,6 +39,11 @@ def build(config: RunConfig | None = None, *, total: int = 6) -> Training:
         steps_per_epoch=3,
         fabric=build_fabric("cpu", "float32"),
     )
+
+
+def student_of(training: Training) -> HeadedBackbone:
+    assert isinstance(training.method, PWSelf)
+    return training.method.student
 
 
 def stream(start: int = 0) -> Iterator[Batch]:
@@ -76,7 +82,7 @@ def test_a_step_does_not_depend_on_torchs_generator() -> None:
     losses = []
     for seed in (5, 6):
         training = build(config)
-        training.method.student.backbone.train()
+        student_of(training).backbone.train()
         torch.manual_seed(seed)
         losses.append(training.step(next(stream()))["loss"])
     assert losses[0] == losses[1]
@@ -87,7 +93,7 @@ def test_the_accumulated_gradient_is_that_of_the_whole_batch() -> None:
     for parts in (1, 2, 4):
         training = build(run_config(accumulate=parts))
         training.step(next(stream()))
-        gradients.append([p.grad for p in training.method.student.parameters()])
+        gradients.append([p.grad for p in student_of(training).parameters()])
     for other in gradients[1:]:
         for whole, part in zip(gradients[0], other, strict=True):
             torch.testing.assert_close(part, whole, rtol=1e-3, atol=1e-5)
@@ -102,13 +108,13 @@ def test_frozen_prototypes_do_not_move() -> None:
     config = run_config()
     config = replace(config, method=replace(config.method, frozen_prototype_epochs=1.0))
     training = build(config)
-    before = training.method.student.head.prototypes.clone()
+    before = student_of(training).head.prototypes.clone()
     batches = stream()
     for _ in range(3):
         training.step(next(batches))
-    assert torch.equal(training.method.student.head.prototypes, before)
+    assert torch.equal(student_of(training).head.prototypes, before)
     training.step(next(batches))
-    assert not torch.equal(training.method.student.head.prototypes, before)
+    assert not torch.equal(student_of(training).head.prototypes, before)
 
 
 def test_every_step_is_logged_and_the_last_is_saved(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """From settings to something that can be trained."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -86,7 +87,8 @@ def test_the_forecast_settles_an_open_precision() -> None:
 @pytest.mark.parametrize("name", ["global_px", "local_px"])
 def test_views_that_are_no_multiple_of_the_patch_are_named(name: str) -> None:
     config = run_config()
-    views = replace(config.method.views, **{name: 20})
+    changed: dict[str, Any] = {name: 20}
+    views = replace(config.method.views, **changed)
     config = replace(config, method=replace(config.method, views=views))
     with pytest.raises(ConfigError, match=f"method.views.{name}' must be a multiple.*got 20; use"):
         make_plan(config, open_source("scenes:8"), None)
