@@ -42,6 +42,7 @@ def measure(training: Training, stream: Stream) -> Measurement:
 
     Step 0 is not timed: it starts workers and fills caches.
     """
+    training.total_steps = max(training.total_steps, _WARM_UP_STEPS + _TIMED_STEPS)
     for _ in range(_WARM_UP_STEPS):
         training.step(next(stream))
     start = time.perf_counter()
