@@ -12,9 +12,11 @@ import torch
 from PIL import Image
 
 import patchwise
+from patchwise import api
 from patchwise.configs.loader import read_config
 from patchwise.data.synthetic import render_scenes
 from patchwise.errors import CheckpointError, ConfigError, DataError
+from patchwise.training.checkpoint import list_checkpoints
 from patchwise.training.log import read_log
 from tests.test_cli import TINY, losses
 
@@ -66,7 +68,7 @@ def test_results_json_is_the_result(photographs: Path, tmp_path: Path) -> None:
     result = train(photographs, tmp_path / "run", val=photographs)
     content = json.loads((tmp_path / "run" / "results.json").read_text())
     assert content["train"] | {"out": result.out} == asdict(result)
-    assert [scores["step"] for scores in result.evaluations] == [0, 10]
+    assert [scores["step"] for scores in result.evaluations] == [0, 5, 10]
     assert all(0 <= scores["knn"] <= 1 for scores in result.evaluations)
 
 
@@ -165,10 +167,62 @@ def test_resuming_on_other_images_is_refused(photographs: Path, tmp_path: Path) 
 
 
 @pytest.mark.bad_input
-def test_resuming_with_other_settings_is_refused(photographs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"settings": {"optim.lr_per_256": 0.1}},
+        {"recipe": "small"},
+        {"init": "weights.safetensors"},
+        {"config": "settings.toml"},
+        {"val": "scenes"},
+    ],
+)
+def test_resuming_with_what_would_change_the_run_is_refused(
+    photographs: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
     train(photographs, tmp_path / "run")
-    with pytest.raises(ConfigError, match="must be left out with resume"):
-        train(photographs, tmp_path / "run", resume=True)
+    before = losses(tmp_path / "run")
+    name = next(iter(options.get("settings", options)))
+    with pytest.raises(ConfigError, match=f"{name} must be left out with resume"):
+        patchwise.train(photographs, out=tmp_path / "run", resume=True, quiet=True, **options)
+    assert losses(tmp_path / "run") == before
+
+
+def test_resuming_may_change_what_does_not_change_the_result(
+    photographs: Path, tmp_path: Path
+) -> None:
+    """What the error about bad images advises can be done."""
+    out = tmp_path / "run"
+    train(photographs, out)
+    first = losses(out)
+    (out / "results.json").unlink()
+    list_checkpoints(out / "checkpoints")[0].unlink()
+    settings = {"data.tolerated_bad_images": 3, "data.workers": 1}
+    result = patchwise.train(photographs, out=out, resume=True, settings=settings, quiet=True)
+    assert result.complete
+    assert read_config(out / "config.toml").data.tolerated_bad_images == 3
+    assert losses(out) == first
+
+
+def test_a_run_killed_before_its_first_step_keeps_its_weights(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(photographs, tmp_path / "first", settings={"train.seed": 3})
+    weights = tmp_path / "first" / "backbone.safetensors"
+    settings = {n: v for n, v in SETTINGS.items() if not n.startswith("backbone.")}
+
+    def kill(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(api, "execute", kill)
+        with pytest.raises(KeyboardInterrupt):
+            patchwise.train(photographs, out=out, init=weights, settings=settings, quiet=True)
+    patchwise.train(photographs, out=tmp_path / "run", resume=True, quiet=True)
+    initial = patchwise.load_backbone(tmp_path / "run" / "initial.safetensors").state_dict()
+    for name, tensor in patchwise.load_backbone(weights).state_dict().items():
+        torch.testing.assert_close(initial[name], tensor, rtol=0, atol=0)
 
 
 @pytest.mark.bad_input
@@ -187,6 +241,8 @@ def test_an_architecture_beside_weights_is_refused(photographs: Path, tmp_path: 
         ({"method.views.global_px": 65}, "must be a multiple of backbone.patch_px 16, got 65"),
         ({"train.device": "cuda"}, "must be a device of this machine, got 'cuda'"),
         ({"train.accumulate": 3}, "must be a multiple of accumulate"),
+        ({"optim.warmup_epochs": 2}, "must be less than train.epochs 2, got 2; use"),
+        ({"optim.lr_per_256": 1e-6}, "must be at most the peak rate"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(

@@ -7,13 +7,16 @@ import pytest
 
 from patchwise import demo as demo_module
 from patchwise.demo import demo
+from patchwise.errors import CheckpointError
 from patchwise.training.log import read_log
 
 
 @pytest.fixture
 def two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        demo_module, "SHORT", {"train.epochs": 2 / 625, "data.workers": 0, "train.batch": 32}
+        demo_module,
+        "SHORT",
+        {"train.epochs": 2 / 625, "optim.warmup_epochs": 0.001, "data.workers": 0},
     )
 
 
@@ -38,3 +41,13 @@ def test_it_scores_pixels_and_features_before_and_after(
     again = demo(tmp_path / "demo", short=True)  # a second call trains nothing
     assert again.scores == result.scores
     assert again.train == result.train
+
+
+@pytest.mark.bad_input
+@pytest.mark.usefixtures("two_steps")
+def test_another_demos_scores_are_not_shown(tmp_path: Path) -> None:
+    demo(tmp_path / "demo", short=True)
+    with pytest.raises(CheckpointError, match=r"hold the same demo \(seed 1, short True\)"):
+        demo(tmp_path / "demo", seed=1, short=True)
+    with pytest.raises(CheckpointError, match=r"\(seed 0, short False\)"):
+        demo(tmp_path / "demo")

@@ -43,6 +43,16 @@ def test_the_derived_recipe_fits_the_images(facts: Facts) -> None:
     assert config.optim.warmup_epochs < config.train.epochs
 
 
+def test_what_the_user_chose_is_reckoned_with() -> None:
+    chosen = make_config("small", Facts(1_000, 256, "cpu", batch=8, epochs=5.0))
+    assert (chosen.train.batch, chosen.train.epochs) == (8, 5.0)
+    assert chosen.optim.warmup_epochs < 1
+    assert chosen.method.frozen_prototype_epochs < 1
+    by_batch = make_config("small", Facts(1_000, 256, "cpu", batch=8))
+    default = make_config("small", Facts(1_000, 256, "cpu"))
+    assert by_batch.train.epochs < default.train.epochs  # as many steps, of fewer images
+
+
 def test_more_images_get_more_prototypes_and_fewer_epochs() -> None:
     few, many = (make_config("small", Facts(n, 256, "cpu")) for n in (1_000, 100_000))
     assert few.method.prototypes < many.method.prototypes

@@ -1,5 +1,6 @@
 """What users call: everything below, composed. The command line calls the same functions."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,13 +26,22 @@ from patchwise.training.progress import duration
 from patchwise.training.run import TrainResult, Validate, execute, read_results
 
 Settings = Mapping[str, Any]
+DEFAULT_RECIPE = "small"
+SCENES = "scenes"  # as validation: the synthetic scenes' own masks
+HOUSEKEEPING = (
+    "data.tolerated_bad_images",
+    "data.workers",
+    "train.checkpoint_every_steps",
+    "train.keep_checkpoints",
+    "train.log_every_steps",
+)
 
 
 def train(  # noqa: PLR0913 - the one call of the library
     data: str | Path,
     *,
     out: str | Path,
-    recipe: str = "small",
+    recipe: str | None = None,
     init: str | Path | None = None,
     settings: Settings | None = None,
     config: str | Path | None = None,
@@ -44,13 +54,15 @@ def train(  # noqa: PLR0913 - the one call of the library
     Args:
         data: A folder, a tar, a text file of paths, or ``"scenes"``: see `open_source`.
         out: Folder of the run; new, or that of the run to resume.
-        recipe: Name of a set of settings; `patchwise list` shows them.
+        recipe: Name of a set of settings, ``"small"`` if None; `patchwise list` shows them.
         init: Weights to begin with; None: random ones.
         settings: Options to change, by dotted name: ``{"train.epochs": 20}``.
         config: TOML file of options to change; ``settings`` go over it.
         val: Labelled images (class folders, or ``"scenes"``) that are classified by k-NN before,
             during and after training.
-        resume: Go on from the newest checkpoint in ``out`` with the settings written there.
+        resume: Go on from the newest checkpoint in ``out`` with the settings written there. Of
+            the other options only ``settings`` that do not change the result can be given:
+            those of `HOUSEKEEPING`.
         quiet: Print nothing.
 
     Returns:
@@ -61,25 +73,22 @@ def train(  # noqa: PLR0913 - the one call of the library
             message says what to do.
     """
     console = _console(quiet)
-    folder = RunFolder(Path(out))
+    folder = RunFolder(Path(out).expanduser())
     source = open_source(data)
     if resume:
-        given = [n for n, v in {"settings": settings, "config": config, "init": init}.items() if v]
-        if given:
-            raise ConfigError(
-                f"train: settings, config and init must be left out with resume, got "
-                f"{' and '.join(given)}; a resumed run keeps those in its config.toml"
-            )
-        plan, identity = _resumed_plan(folder, source)
-        validate = _validation(identity["val"] if val is None else val, plan)
+        given = {"recipe": recipe, "config": config, "init": init, "val": val}
+        plan, val = _resumed_plan(folder, source, given, settings or {})
         if folder.results.exists():
             console.print(f"{folder.path} is complete already")
             return read_results(folder)
+        validate = _validation(val, plan.config)
     else:
         folder.require_empty()
-        plan, _ = _new_plan(source, recipe, init, _settings(settings, config), console)
-        validate = _validation(val, plan)
-        folder.create(plan.config, _identity(source, data, val))
+        changes = _settings(settings, config)
+        plan = _new_plan(source, recipe, init, changes, console)
+        validate = _validation(val, plan.config)
+        plan = _forecast(plan, console)[0]
+        folder.create(plan.config, _identity(source, data, val), plan.initial)
     result = execute(plan, folder, validate=validate, console=console)
     _say_how_it_ended(result, data, console)
     return result
@@ -88,7 +97,7 @@ def train(  # noqa: PLR0913 - the one call of the library
 def forecast_training(
     data: str | Path,
     *,
-    recipe: str = "small",
+    recipe: str | None = None,
     init: str | Path | None = None,
     settings: Settings | None = None,
     config: str | Path | None = None,
@@ -98,8 +107,9 @@ def forecast_training(
 
     Arguments are those of `train`.
     """
-    source = open_source(data)
-    plan, cost = _new_plan(source, recipe, init, _settings(settings, config), _console(quiet))
+    console = _console(quiet)
+    plan = _new_plan(open_source(data), recipe, init, _settings(settings, config), console)
+    plan, cost = _forecast(plan, console)
     return plan.config, cost
 
 
@@ -109,28 +119,36 @@ def _console(quiet: bool) -> Console:
 
 
 def _settings(settings: Settings | None, config: str | Path | None) -> dict[str, Any]:
-    return {**(read_settings(Path(config)) if config is not None else {}), **(settings or {})}
+    file = {} if config is None else read_settings(Path(config).expanduser())
+    return {**file, **(settings or {})}
 
 
 def _new_plan(
     source: ImageSource,
-    recipe: str,
+    recipe: str | None,
     init: str | Path | None,
     settings: dict[str, Any],
     console: Console,
-) -> tuple[Plan, Forecast]:
-    weights = None if init is None else load_backbone(init)
+) -> Plan:
+    weights = None if init is None else load_backbone(Path(init).expanduser())
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    facts = read_facts(source, settings.get("train.device", device))
-    if weights is not None:
-        facts = replace(facts, init=weights.config)
-    config = apply_settings(make_config(recipe, facts), settings)
+    facts = replace(
+        read_facts(source, settings.get("train.device", device)),
+        init=None if weights is None else weights.config,
+        batch=settings.get("train.batch"),
+        epochs=settings.get("train.epochs"),
+    )
+    config = apply_settings(make_config(recipe or DEFAULT_RECIPE, facts), settings)
     if weights is not None:
         config = _with_weights(config, weights, settings)
     console.print(_describe(config, facts, source))
-    plan, cost = forecast(make_plan(config, source, weights), console.print)
+    return make_plan(config, source, weights)
+
+
+def _forecast(plan: Plan, console: Console) -> tuple[Plan, Forecast]:
+    resolved, cost = forecast(plan, console.print)
     console.print(_describe_cost(cost))
-    return plan, cost
+    return resolved, cost
 
 
 def _with_weights(config: RunConfig, weights: ViT, settings: Settings) -> RunConfig:
@@ -144,36 +162,50 @@ def _with_weights(config: RunConfig, weights: ViT, settings: Settings) -> RunCon
     return replace(config, backbone=replace(weights.config, drop_path=config.backbone.drop_path))
 
 
-def _resumed_plan(folder: RunFolder, source: ImageSource) -> tuple[Plan, dict[str, Any]]:
+def _resumed_plan(
+    folder: RunFolder, source: ImageSource, given: dict[str, Any], settings: Settings
+) -> tuple[Plan, str | None]:
+    """Return the plan of an existing run, and what it is validated on."""
     config, identity = folder.read()
+    wrong = [name for name, value in given.items() if value is not None]
+    wrong += [name for name in settings if name not in HOUSEKEEPING]
+    if wrong:
+        raise ConfigError(
+            f"train: {wrong[0]} must be left out with resume, got {wrong[0]}; a resumed run keeps "
+            f"what is in its folder, but for {', '.join(HOUSEKEEPING)}"
+        )
     if identity["fingerprint"] != source.fingerprint():
         raise CheckpointError(
             f"train: data must be the images that the run began with ({identity['images']} images "
             f"of {identity['data']}), got {len(source)} images of {source.name} that differ from "
             f"them; restore them, or start a new run with --init {folder.backbone}"
         )
-    weights = load_backbone(folder.initial) if folder.initial.exists() else None
-    return make_plan(config, source, weights), identity
+    if settings:
+        config = apply_settings(config, settings)
+        folder.write_config(config)
+    return make_plan(config, source, load_backbone(folder.initial)), identity.get("val")
 
 
 def _identity(source: ImageSource, data: str | Path, val: str | Path | None) -> dict[str, Any]:
+    absolute = None if val is None else str(Path(val).expanduser().resolve())
     return {
         "data": str(data),
         "images": len(source),
         "fingerprint": source.fingerprint(),
-        "val": None if val is None else str(val),
+        "val": SCENES if str(val) == SCENES else absolute,
     }
 
 
-def _validation(val: str | Path | None, plan: Plan) -> Validate | None:
+def _validation(val: str | Path | None, config: RunConfig) -> Validate | None:
     """Return a function that scores a backbone on labelled images, if there are any."""
     if val is None:
         return None
-    size_px = plan.config.method.views.global_px
-    if str(val) == "scenes":
+    side_px, patch_px = config.method.views.global_px, config.backbone.patch_px
+    if str(val) == SCENES:
+        scene_px = min(128, max(64, side_px)) // patch_px * patch_px
         return lambda backbone: {
             "knn_patches": knn_scene_patches(
-                backbone_patches(backbone), patch_px=backbone.patch_px, size_px=size_px
+                backbone_patches(backbone), patch_px=patch_px, size_px=scene_px
             ).accuracy
         }
     source = open_labelled(val)
@@ -181,7 +213,7 @@ def _validation(val: str | Path | None, plan: Plan) -> Validate | None:
         raise DataError(
             f"train: val must hold more than {KNN().k} images, got {len(source)} in {source.name}"
         )
-    return lambda backbone: {"knn": knn_images(backbone, source, crop_px=size_px).accuracy}
+    return lambda backbone: {"knn": knn_images(backbone, source, crop_px=side_px).accuracy}
 
 
 def _describe(config: RunConfig, facts: Facts, source: ImageSource) -> str:
@@ -209,9 +241,10 @@ def _say_how_it_ended(result: TrainResult, data: str | Path, console: Console) -
     if result.complete:
         console.print(f"done: {folder.backbone}")
     else:
+        again = ["patchwise", "train", str(data), "--out", result.out, "--resume"]
         console.print(
             f"stopped after step {result.steps} of {result.total_steps}; go on with\n"
-            f"  patchwise train {data} --out {result.out} --resume"
+            f"  {shlex.join(again)}"
         )
     for reason, count in result.bad_images.items():
         console.print(f"{count} images could not be used: {reason}")

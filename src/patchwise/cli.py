@@ -24,7 +24,10 @@ app = typer.Typer(
     "features out.",
 )
 
-Recipe = Annotated[str, typer.Option(help="A named set of settings: see `patchwise list`.")]
+Recipe = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="A named set of settings: see `patchwise list`. Default: small."),
+]
 Init = Annotated[Optional[str], typer.Option(help="Weights to begin with.")]  # noqa: UP045
 Val = Annotated[
     Optional[str],  # noqa: UP045
@@ -50,8 +53,8 @@ class Topic(StrEnum):
 @app.command()
 def train(  # noqa: PLR0913 - one parameter an option
     data: Annotated[str, typer.Argument(help="Folder, tar, text file of paths, or scenes.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    recipe: Recipe = "small",
+    out: Annotated[Optional[Path], typer.Option(help="Folder of the run.")] = None,  # noqa: UP045
+    recipe: Recipe = None,
     init: Init = None,
     val: Val = None,
     settings: Set = None,
@@ -67,11 +70,15 @@ def train(  # noqa: PLR0913 - one parameter an option
 
     changes = parse_settings(settings or [])
     if dry_run:
+        if resume:
+            raise typer.BadParameter("--dry-run and --resume cannot go together")
         resolved, _ = api.forecast_training(
             data, recipe=recipe, init=init, settings=changes, config=config
         )
         typer.echo(dump_toml(resolved))
         return
+    if out is None:
+        raise typer.BadParameter("--out must name the folder of the run")
     result = api.train(
         data,
         out=out,
@@ -134,10 +141,10 @@ def main() -> None:
         app()
     except (ConfigError, ChoiceError) as error:
         _fail(error, 2)
-    except PatchwiseError as error:
+    except (PatchwiseError, OSError) as error:
         _fail(error, 1)
 
 
-def _fail(error: PatchwiseError, code: int) -> None:
+def _fail(error: Exception, code: int) -> None:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(code)

@@ -10,6 +10,8 @@ from rich.table import Table
 
 from patchwise import api
 from patchwise.configs.loader import read_config
+from patchwise.configs.run import RunConfig
+from patchwise.errors import CheckpointError
 from patchwise.eval.results import KNNResult
 from patchwise.eval.scenes import backbone_patches, knn_scene_patches, pixel_patches
 from patchwise.files import write_text
@@ -34,16 +36,20 @@ def demo(out: str | Path, *, seed: int = 0, short: bool = False) -> DemoResult:
 
     A run that was stopped is resumed; one that is complete only shows its scores again.
 
+    Raises:
+        CheckpointError: ``out`` holds a demo of another seed or length, or another run.
+
     Args:
         out: Folder of the run.
         seed: Of initial weights, order and views.
         short: A few steps only, which show that everything works, not that it learns.
     """
-    folder = RunFolder(Path(out))
+    folder = RunFolder(Path(out).expanduser())
+    settings = {"train.seed": seed, **(SHORT if short else {})}
     if folder.config.exists():
+        _require_same(read_config(folder.config), seed, short, folder)
         result = api.train(SCENES, out=out, resume=True)
     else:
-        settings = {"train.seed": seed, **(SHORT if short else {})}
         result = api.train(SCENES, out=out, recipe="demo", settings=settings, val="scenes")
     if not result.complete:
         return DemoResult(result, {})
@@ -51,6 +57,17 @@ def demo(out: str | Path, *, seed: int = 0, short: bool = False) -> DemoResult:
     _write(scores, folder)
     Console().print(_table(scores))
     return DemoResult(result, scores)
+
+
+def _require_same(config: RunConfig, seed: int, short: bool, folder: RunFolder) -> None:
+    """Refuse to show the scores of another demo as those of the one asked for."""
+    is_short = config.train.epochs == SHORT["train.epochs"]
+    if (config.recipe, config.train.seed, is_short) != ("demo", seed, short):
+        raise CheckpointError(
+            f"demo: out must be empty or hold the same demo (seed {seed}, short {short}), got "
+            f"'{folder.path}' with recipe {config.recipe}, seed {config.train.seed}, "
+            f"{config.train.epochs:g} epochs; delete it, or choose another folder"
+        )
 
 
 def score(folder: RunFolder) -> dict[str, KNNResult]:

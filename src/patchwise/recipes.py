@@ -1,6 +1,7 @@
 """Named sets of settings. The papers' are fixed; the derived ones follow from the images."""
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -28,6 +29,8 @@ class Facts:
     short_side_px: int  # median
     device: Device
     init: ViTConfig | None = None  # architecture of the weights to begin with
+    batch: int | None = None  # as the user wants it; None: by the recipe
+    epochs: float | None = None  # likewise
 
 
 Recipe = Callable[[Facts], RunConfig]
@@ -71,9 +74,12 @@ def small(facts: Facts) -> RunConfig:
     little of it at first, and near the uniform answer only that times T_s / T_t above 1 leads away.
     """
     shape = _shape(facts)
-    batch = min(64 if facts.device == "cpu" else 256, facts.images)
+    backbone = _backbone(shape, facts)
+    narrow = backbone.dim < 192
+    batch = facts.batch or min(64 if facts.device == "cpu" else 256, facts.images)
     steps = 3_000 if facts.device == "cpu" else 20_000
-    epochs = min(800.0, max(10.0, float(math.ceil(steps * batch / facts.images))))
+    derived = min(800.0, max(10.0, float(math.ceil(steps * batch / facts.images))))
+    epochs = derived if facts.epochs is None else facts.epochs
     # The teacher averages over a thirtieth of the run: 0.99 in a short one, 0.9985 in a long one.
     window = max(30.0, epochs * facts.images / batch / 30)
     method = PWSelfConfig(
@@ -84,8 +90,8 @@ def small(facts: Facts) -> RunConfig:
             local_px=shape.local_px,
         ),
         prototypes=_power_of_two(facts.images / 20, 256, 65_536),
-        head_hidden_dim=512 if shape.size == "nano" else 2048,
-        bottleneck_dim=128 if shape.size == "nano" else 256,
+        head_hidden_dim=512 if narrow else 2048,
+        bottleneck_dim=128 if narrow else 256,
         teacher_temperature=0.02,
         warmup_teacher_temperature=0.02,
         teacher_momentum=round(1 - 1 / window, 4),
@@ -93,12 +99,10 @@ def small(facts: Facts) -> RunConfig:
     )
     return RunConfig(
         recipe="small",
-        data=DataConfig(workers=1 if facts.device == "cpu" else 12),
-        backbone=_backbone(shape, facts),
+        data=DataConfig(workers=1 if facts.device == "cpu" else _workers()),
+        backbone=backbone,
         method=method,
-        optim=OptimConfig(
-            lr_per_256=2e-3 if shape.size == "nano" else 5e-4, warmup_epochs=0.1 * epochs
-        ),
+        optim=OptimConfig(lr_per_256=2e-3 if narrow else 5e-4, warmup_epochs=0.1 * epochs),
         train=TrainConfig(
             epochs=epochs, batch=batch, device=facts.device, val_every_epochs=max(1.0, epochs / 10)
         ),
@@ -109,8 +113,8 @@ def demo(facts: Facts) -> RunConfig:
     """PW-Self for synthetic scenes of 64 px, in the minutes that a demo has.
 
     Colours tell nothing there, so views change them strongly. Patches of 8 px are not recoloured:
-    the vertical blur alone would wipe out the textures that do tell. The teacher is sharp, without
-    which so short a run stays near the uniform answer.
+    the vertical blur alone would wipe out the textures that do tell. The teacher is sharp at first,
+    without which so short a run stays near the uniform answer.
     """
     views = ViewsConfig(
         base_px=64,
@@ -133,12 +137,13 @@ def demo(facts: Facts) -> RunConfig:
         prototypes=256,
         head_hidden_dim=256,
         bottleneck_dim=64,
-        teacher_temperature=0.02,
+        teacher_temperature=0.04,
         warmup_teacher_temperature=0.02,
+        teacher_warmup_epochs=1.0,
         teacher_momentum=0.99,
         frozen_prototype_epochs=0.0,
         prototype_rate_scale=0.07,
-        cls_weight=0.1,
+        cls_weight=0.5,
     )
     return RunConfig(
         recipe="demo",
@@ -146,7 +151,7 @@ def demo(facts: Facts) -> RunConfig:
         backbone=ViTConfig(dim=96, depth=4, heads=3, patch_px=8, image_px=64),
         method=method,
         optim=OptimConfig(
-            lr_per_256=0.006, warmup_epochs=0.3, weight_decay=0.04, final_weight_decay=0.04
+            lr_per_256=0.012, warmup_epochs=0.3, weight_decay=0.04, final_weight_decay=0.04
         ),
         train=TrainConfig(
             epochs=3.0,
@@ -200,6 +205,11 @@ def _shape_for(init: ViTConfig, facts: Facts) -> _Shape:
     return _Shape("given", patch_px, global_patches * patch_px, local_patches * patch_px, count)
 
 
+def _workers() -> int:
+    """Return how many processes should read images for a GPU."""
+    return min(12, os.cpu_count() or 1)
+
+
 def _power_of_two(value: float, low: int, high: int) -> int:
     """Return the power of two nearest to ``value`` in proportion, within [low, high]."""
     return min(high, max(low, int(2.0 ** round(math.log2(max(1.0, value))))))
@@ -211,7 +221,7 @@ def _paper(size: str, patch_px: int, prototypes: int, batch: int, epochs: float 
     def recipe(facts: Facts) -> RunConfig:
         return RunConfig(
             recipe="",
-            data=DataConfig(workers=8),
+            data=DataConfig(workers=_workers()),
             backbone=replace(vit_config(size, patch_px=patch_px, image_px=224), drop_path=0.1),
             method=PWSelfConfig(views=ViewsConfig(base="square"), prototypes=prototypes),
             optim=OptimConfig(),

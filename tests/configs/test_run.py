@@ -29,6 +29,8 @@ def test_defaults_are_the_published_ones() -> None:
 def test_ends_of_ranges_are_allowed() -> None:
     DataConfig(workers=0, tolerated_bad_images=0)
     OptimConfig(lr_per_256=1e-6, final_lr=1e-6, warmup_epochs=0, weight_decay=0, clip_norm=0)
+    OptimConfig(warmup_epochs=1e6)
+    TrainConfig(epochs=1e6)
     TrainConfig(epochs=0.01, batch=1, accumulate=1, seed=2**31 - 1)
 
 
@@ -47,12 +49,15 @@ def test_importing_the_configuration_does_not_import_torch() -> None:
         (OptimConfig, "lr_per_256", 0.0, "be positive"),
         (OptimConfig, "final_lr", 6e-4, "lie in [0.0, 0.0005]"),
         (OptimConfig, "final_lr", -1e-9, "lie in [0.0, 0.0005]"),
-        (OptimConfig, "warmup_epochs", -1.0, "lie in [0.0, 1000000000.0]"),
-        (OptimConfig, "warmup_epochs", float("inf"), "lie in [0.0, 1000000000.0]"),
+        (OptimConfig, "warmup_epochs", -1.0, "lie in [0.0, 1000000.0]"),
+        (OptimConfig, "warmup_epochs", 1000001.0, "lie in [0.0, 1000000.0]"),
+        (OptimConfig, "warmup_epochs", float("inf"), "lie in [0.0, 1000000.0]"),
         (OptimConfig, "weight_decay", -0.1, "lie in [0.0, 1000000000.0]"),
         (OptimConfig, "final_weight_decay", float("nan"), "lie in [0.0, 1000000000.0]"),
         (OptimConfig, "clip_norm", -3.0, "lie in [0.0, 1000000000.0]"),
         (TrainConfig, "epochs", float("inf"), "be positive"),
+        (TrainConfig, "epochs", 0.0, "be positive"),
+        (TrainConfig, "epochs", 1000001.0, "lie in [0.0, 1000000.0]"),
         (TrainConfig, "batch", 0, "be positive"),
         (TrainConfig, "accumulate", 0, "be positive"),
         (TrainConfig, "log_every_steps", 0, "be positive"),

@@ -70,3 +70,28 @@ def test_views_that_cannot_be_are_named(option: str, value: object, named: str) 
 def test_patch_colours_that_cannot_be_are_named(option: str, value: object, named: str) -> None:
     with pytest.raises(RangeError, match=f"^PatchColourConfig: {named}"):
         PatchColourConfig(**{option: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("config", "option", "pair"),
+    [
+        (ViewsConfig, "global_area_frac", (1.0, 0.4)),
+        (ViewsConfig, "local_area_frac", (0.5, 0.1)),
+        (ViewsConfig, "aspect", (2.0, 0.5)),
+        (ViewsConfig, "blur_sigma_px", (2.0, 0.1)),
+        (PatchColourConfig, "blur_sigma_px", (2.0, 0.1)),
+    ],
+)
+def test_pairs_go_from_least_to_most(
+    config: type[Any], option: str, pair: tuple[float, float]
+) -> None:
+    high, low = pair
+    assert getattr(config(**{option: (low, high)}), option) == (low, high)
+    assert getattr(config(**{option: (high, high)}), option) == (high, high)
+    with pytest.raises(RangeError) as caught:
+        config(**{option: pair})
+    assert str(caught.value) == (
+        f"{config.__name__}: {option} must be the least, then the most, "
+        f"got [{high}, {low}]; swap them"
+    )

@@ -12,6 +12,7 @@ import torch
 from patchwise.configs.methods import MethodConfig
 from patchwise.methods import METHODS, build_method
 from patchwise.methods.method import Method
+from patchwise.methods.pwself import PWSelf
 from patchwise.training.optim import build_optimizer
 from tests.small_runs import (
     DINO_CONFIG,
@@ -130,8 +131,10 @@ def test_training_teaches_the_student_to_foresee_the_teacher(
         for name, tensor in method.state_dict().items()
         if name.startswith("student.")
     }
-    sharp = {"teacher_temperature": 0.02, "warmup_teacher_temperature": 0.02}
-    method.config = replace(method.config, **sharp)
+    assert isinstance(method, PWSelf)
+    method.config = replace(
+        method.config, teacher_temperature=0.02, warmup_teacher_temperature=0.02
+    )
     optimizer = build_optimizer(method.parameter_groups())
     for group in optimizer.param_groups:
         group["lr"], group["weight_decay"] = 1e-3, 0.0

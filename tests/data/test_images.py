@@ -265,6 +265,31 @@ def test_a_short_side_is_tiny(size: tuple[int, int]) -> None:
     )
 
 
+@pytest.mark.bad_input
+@pytest.mark.parametrize("size", [(20, 3000), (3000, 20), (16, 12_000_000)])
+def test_a_long_strip_is_elongated_before_it_is_decoded(size: tuple[int, int]) -> None:
+    caught = problem(png_header(*size))  # its pixels are missing: decoding says "truncated"
+    assert caught.reason == "elongated"
+    assert str(caught) == (
+        f"decode_image: 'x' must have a long side of at most 8 times the short one, "
+        f"got {size[0]} x {size[1]}; cut it into shorter pieces"
+    )
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_limit_of_the_aspect_is_exact(turned: bool) -> None:
+    def png(height: int, width: int) -> bytes:
+        shape = (width, height, 3) if turned else (height, width, 3)
+        return encoded(np.zeros(shape, np.uint8), "PNG")
+
+    assert decode_image(BytesIO(png(16, 320))).size == 16 * 320 * 3
+    assert problem(png(16, 321)).reason == "elongated"
+    limits = ImageLimits(max_aspect=1.5)
+    assert decode_image(BytesIO(png(20, 30)), limits=limits).size == 20 * 30 * 3
+    assert problem(png(20, 31), limits=limits).reason == "elongated"
+
+
 def test_the_shortest_side_is_exact() -> None:
     data = encoded(np.zeros((16, 16, 3), np.uint8), "PNG")
     assert decode_image(BytesIO(data)).shape == (16, 16, 3)
@@ -284,6 +309,15 @@ def test_limits_must_be_positive() -> None:
         ImageLimits(max_pixels=0)
     with pytest.raises(RangeError, match="ImageLimits: min_side_px must be positive, got -1"):
         ImageLimits(min_side_px=-1)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("aspect", [0.99, float("nan")])
+def test_the_limit_of_the_aspect_must_let_squares_pass(aspect: float) -> None:
+    assert ImageLimits(max_aspect=1.0).max_aspect == 1
+    with pytest.raises(RangeError) as caught:
+        ImageLimits(max_aspect=aspect)
+    assert str(caught.value) == f"ImageLimits: max_aspect must lie in [1, inf], got {aspect}"
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from patchwise.data.bad_images import BadImages
 from patchwise.data.images import ImageProblem, ResizeRule, centre_crop, resize_image
 from patchwise.data.loader import BatchStream, LoadedBatch, iterate_images
-from patchwise.data.source import open_source
+from patchwise.data.source import ImageSource, open_source
 from patchwise.errors import DataError, RangeError
 from patchwise.types import ImageBatch
 from tests.data.conftest import SavePhotos
@@ -196,6 +197,27 @@ def test_bad_images_are_reported_once_and_counted() -> None:
     assert "Numbered: 7 must be good" in {bad.index: bad.message for bad in reported}[7]
 
 
+@pytest.fixture
+def source_with_strips(tmp_path: Path, save_photos: SavePhotos) -> ImageSource:
+    """Six images, of which 2 and 4 are strips as long as would pad a batch to 3000 x 3000."""
+    paths = save_photos(tmp_path, [f"{i}.png" for i in range(6)])
+    Image.new("RGB", (3000, 20)).save(paths[2])
+    Image.new("RGB", (20, 3000)).save(paths[4])
+    return open_source(tmp_path)
+
+
+@pytest.mark.bad_input
+def test_elongated_images_are_replaced_and_counted(source_with_strips: ImageSource) -> None:
+    stream = BatchStream(source_with_strips, batch=6, seed=1)
+    bad_images = BadImages("strips", tolerated=2)
+    (batch,) = stream.batches(bad_images, stop_step=1)
+    assert sorted(batch.images.ids.tolist()) == [0, 1, 3, 3, 5, 5]
+    assert batch.images.pixels.shape[2:] == (23, 26)
+    assert bad_images.counts == {"elongated": 2}
+    with pytest.raises(DataError, match=r"got 2 so far \(2 elongated\)"):
+        take(stream, 0, 1, tolerated=1)
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("tolerated", [0, 3])
@@ -369,6 +391,14 @@ def test_a_pass_never_leaves_out_a_bad_image(workers: int) -> None:
         "iterate_images: every image of 'numbered' must be readable, got image 6 of 9: "
         "Numbered: 6 must be good, got bad"
     )
+
+
+@pytest.mark.bad_input
+def test_a_pass_ends_at_an_elongated_image(source_with_strips: ImageSource) -> None:
+    passing = iterate_images(source_with_strips, batch=2, resize_px=16, crop_px=16)
+    next(passing)
+    with pytest.raises(DataError, match=r"got image 2 of 6: .* at most 8 times .* 20 x 3000"):
+        next(passing)
 
 
 @pytest.mark.bad_input

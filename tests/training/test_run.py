@@ -22,7 +22,7 @@ QUIET = Console(quiet=True)
 def new_run(path: Path) -> tuple[Plan, RunFolder]:
     plan = make_plan(run_config(), open_source("scenes:12"), None)
     folder = RunFolder(path)
-    folder.create(plan.config, {"data": "scenes:12"})
+    folder.create(plan.config, {"data": "scenes:12"}, plan.initial)
     return plan, folder
 
 

@@ -9,6 +9,8 @@ from patchwise.configs.methods import MethodConfig
 from patchwise.configs.option import option
 from patchwise.errors import ConfigError
 
+_MAX_EPOCHS = 1e6
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -16,7 +18,9 @@ class DataConfig:
 
     workers: int = option(1, "Processes that read images; 0: the training process itself.")
     tolerated_bad_images: int = option(
-        10, "Unreadable, truncated, enormous or tiny images that are replaced before stopping."
+        10,
+        "Unreadable, empty, truncated, enormous, elongated or tiny images that are replaced before "
+        "stopping.",
     )
 
     def __post_init__(self) -> None:
@@ -38,11 +42,11 @@ class OptimConfig:
     def __post_init__(self) -> None:
         check_positive("OptimConfig", lr_per_256=self.lr_per_256)
         check_within("OptimConfig", 0.0, self.lr_per_256, final_lr=self.final_lr)
+        check_within("OptimConfig", 0.0, _MAX_EPOCHS, warmup_epochs=self.warmup_epochs)
         check_within(
             "OptimConfig",
             0.0,
             1e9,
-            warmup_epochs=self.warmup_epochs,
             weight_decay=self.weight_decay,
             final_weight_decay=self.final_weight_decay,
             clip_norm=self.clip_norm,
@@ -77,6 +81,7 @@ class TrainConfig:
             keep_checkpoints=self.keep_checkpoints,
             val_every_epochs=self.val_every_epochs,
         )
+        check_within("TrainConfig", 0.0, _MAX_EPOCHS, epochs=self.epochs)
         check_within("TrainConfig", 0, 2**31 - 1, seed=self.seed)
         if self.batch % self.accumulate:
             raise ConfigError(

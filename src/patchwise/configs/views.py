@@ -5,6 +5,7 @@ from typing import Literal
 
 from patchwise.checks import check_positive, check_within
 from patchwise.configs.option import option
+from patchwise.errors import RangeError
 
 Pair = tuple[float, float]
 PerView = tuple[float, float, float]  # first global view, second global view, local views
@@ -53,10 +54,12 @@ class ViewsConfig:
         name = type(self).__name__
         check_positive(name, base_px=self.base_px, global_px=self.global_px, local_px=self.local_px)
         check_positive(name, **_entries("aspect", self.aspect))
+        _check_ordered(name, aspect=self.aspect)
         check_within(name, 0, 1000, local_count=self.local_count)
         for fracs in ("global_area_frac", "local_area_frac"):
             check_positive(name, **_entries(fracs, getattr(self, fracs)))
             check_within(name, 0, 1, **_entries(fracs, getattr(self, fracs)))
+            _check_ordered(name, **{fracs: getattr(self, fracs)})
         check_within(
             name,
             0,
@@ -100,11 +103,21 @@ def _check_colour(config: ViewsConfig | PatchColourConfig) -> None:
     name = type(config).__name__
     _check_not_negative(name, brightness=config.brightness)
     _check_not_negative(name, **_entries("blur_sigma_px", config.blur_sigma_px))
+    _check_ordered(name, blur_sigma_px=config.blur_sigma_px)
     check_within(name, 0, 0.5, hue=config.hue)
 
 
 def _check_not_negative(name: str, **values: float) -> None:
     check_within(name, 0, 1e6, **values)
+
+
+def _check_ordered(name: str, **pairs: Pair) -> None:
+    for option_name, (low, high) in pairs.items():
+        if low > high:
+            raise RangeError(
+                f"{name}: {option_name} must be the least, then the most, "
+                f"got [{low}, {high}]; swap them"
+            )
 
 
 def _entries(name: str, values: tuple[float, ...]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from patchwise.types import ImageBatch
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 
-ImageReason = Literal["unreadable", "empty", "truncated", "enormous", "tiny"]
+ImageReason = Literal["unreadable", "empty", "truncated", "enormous", "elongated", "tiny"]
 
 
 class ImageProblem(DataError):
@@ -28,7 +28,8 @@ class ImageProblem(DataError):
     Attributes:
         reason: "unreadable" (missing, no permission, not an image of a known format), "empty" (no
             bytes), "truncated" (a known format, but cut short or damaged), "enormous" (too many
-            pixels to decode) or "tiny" (a side too short).
+            pixels to decode), "elongated" (one side too many times the other) or "tiny" (a side
+            too short).
     """
 
     def __init__(self, message: str, *, reason: ImageReason = "unreadable") -> None:
@@ -42,9 +43,11 @@ class ImageLimits:
 
     max_pixels: int = 200_000_000  # height x width; "enormous" above
     min_side_px: int = 16  # "tiny" below
+    max_aspect: float = 8.0  # long side / short side; "elongated" above: it pads its whole batch
 
     def __post_init__(self) -> None:
         check_positive("ImageLimits", max_pixels=self.max_pixels, min_side_px=self.min_side_px)
+        check_within("ImageLimits", 1, float("inf"), max_aspect=self.max_aspect)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +197,12 @@ def _check_size(image: Image.Image, name: str, limits: ImageLimits) -> None:
             f"decode_image: {name!r} must have sides of at least {limits.min_side_px} px, "
             f"got {height} x {width}",
             reason="tiny",
+        )
+    if max(width, height) > limits.max_aspect * min(width, height):
+        raise ImageProblem(
+            f"decode_image: {name!r} must have a long side of at most {limits.max_aspect:g} times "
+            f"the short one, got {height} x {width}; cut it into shorter pieces",
+            reason="elongated",
         )
 
 

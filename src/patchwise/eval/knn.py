@@ -53,6 +53,12 @@ class KNN:
         Raises:
             ShapeError: Features differ in length, or there is not one label a feature.
             RangeError: The memory holds no more than k features.
+
+        >>> memory, labels = torch.tensor([[1.0, 0], [1, 0], [0, 1]]), torch.tensor([0, 0, 1])
+        >>> query = torch.tensor([[5.0, 0], [0, 5]])
+        >>> KNN(k=2, temperature=1.0).classify(query, memory, labels)  # 0.3679 = exp(-1)
+        tensor([[2.0000, 0.0000],
+                [0.3679, 1.0000]])
         """
         self._check(query, memory, labels)
         classes = int(labels.max()) + 1

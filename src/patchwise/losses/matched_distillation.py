@@ -49,6 +49,7 @@ def matched_distillation_loss(
         arXiv:2104.14294, equation 1, where the only matched token is CLS.
     Differs: the mean over views, images and tokens is left to the weights.
 
+    >>> import torch
     >>> scores = torch.zeros(2, 4)
     >>> pairs = TokenPairs(torch.tensor([0, 1]), torch.tensor([1, 0]), torch.tensor([0.5, 0.5]))
     >>> round(float(matched_distillation_loss(scores, scores, pairs)), 4)  # log(4)

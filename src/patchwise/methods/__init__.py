@@ -1,6 +1,5 @@
 """Training methods, by name."""
 
-from collections.abc import Callable
 from typing import Any
 
 from patchwise.configs.methods import MethodConfig
@@ -9,9 +8,9 @@ from patchwise.methods.method import Method
 from patchwise.methods.pwself import PWSelf
 from patchwise.models.vit import ViT
 
-METHODS: dict[str, Callable[[ViT, Any], Method[Any, Any]]] = {"dino": DINO, "pwself": PWSelf}
+METHODS: dict[str, type[DINO] | type[PWSelf]] = {"dino": DINO, "pwself": PWSelf}
 
 
 def build_method(backbone: ViT, config: MethodConfig) -> Method[Any, Any]:
     """Return the method that ``config`` is the configuration of, around ``backbone``."""
-    return METHODS[config.name](backbone, config)
+    return METHODS[config.name](backbone, config)  # type: ignore[arg-type]

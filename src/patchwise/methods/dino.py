@@ -11,7 +11,9 @@ class DINO(PWSelf):
     """PW-Self with matching and patch colour off: only the CLS tokens of two views are matched.
 
     Source: Caron et al. 2021, arXiv:2104.14294.
-    Differs: nothing known.
+    Differs: images are reduced by their short side first, not cropped at full size; the blur is a
+        true Gaussian, where PIL's is three box blurs; the teacher's temperature warms up
+        continuously, not epoch by epoch.
     """
 
     def __init__(self, backbone: ViT, config: DINOConfig) -> None:

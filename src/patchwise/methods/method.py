@@ -71,7 +71,7 @@ class Method(nn.Module, ABC, Generic[ViewsT, CarryT]):
     """A method says how to make views, what to minimise, and what follows a step."""
 
     inputs: ClassVar[tuple[str, ...]] = ("images",)
-    """Names of the image streams that every batch must hold. A method that trains on two image
+    """Names of the image streams that every batch must hold: a method that trains on two image
     sets, or on images with their neighbours, names a stream for each."""
 
     @property

@@ -88,6 +88,14 @@ def match_patches(
     Source: Javidani et al. 2024, "PW-Self", arXiv:2310.18651, section 3.
     Differs: where rounding makes a flipped view's range reach beyond the grid by one patch, the
     range is cut there; the authors' code then drops the pair of views.
+
+    >>> left, right = torch.tensor([[0, 0, 4, 4]]), torch.tensor([[0, 2, 4, 4]])
+    >>> no = torch.tensor([False])
+    >>> matches = match_patches(left, no, 2, right, no, 2)  # right column of a, left column of b
+    >>> matches.index_a, matches.index_b
+    (tensor([[2, 4, 0, 0]]), tensor([[1, 3, 0, 0]]))
+    >>> matches.valid
+    tensor([[ True,  True, False, False]])
     """
     _check_views(boxes_a, flip_a, boxes_b, flip_b)
     rows_a, columns_a = _as_pair(grid_a)

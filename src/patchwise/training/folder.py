@@ -1,8 +1,11 @@
 """The folder of a run: what is in it, and where."""
 
+import fcntl
 import json
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +17,8 @@ from patchwise.configs.loader import dump_toml, read_config
 from patchwise.configs.run import RunConfig
 from patchwise.errors import CheckpointError
 from patchwise.files import write_text
+from patchwise.models.vit import ViT
+from patchwise.models.weights import save_backbone
 from patchwise.version import __version__
 
 _PACKAGES = ("torch", "lightning-fabric", "numpy", "pillow", "safetensors", "pydantic")
@@ -60,8 +65,8 @@ class RunFolder:
         """What the run came to, JSON; there once it is complete."""
         return self.path / "results.json"
 
-    def create(self, config: RunConfig, data: dict[str, Any]) -> None:
-        """Make the folder of a new run and write down what it is.
+    def create(self, config: RunConfig, data: dict[str, Any], initial: ViT) -> None:
+        """Make the folder of a new run. The configuration comes last: with it, there is a run.
 
         Raises:
             CheckpointError: There is something in the folder already, or it cannot be made.
@@ -71,35 +76,76 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             write_text(self.path / "version.txt", describe_environment(config.train.device))
             write_text(self.data, json.dumps(data, indent=2) + "\n")
-            write_text(self.config, dump_toml(config))
+            save_backbone(initial, self.initial)
+            self.write_config(config)
         except OSError as error:
             raise CheckpointError(
                 f"train: out must be a folder that can be written, got {error}"
             ) from error
 
+    def write_config(self, config: RunConfig) -> None:
+        """Write the resolved settings."""
+        write_text(self.config, dump_toml(config))
+
     def require_empty(self) -> None:
         """Raise `CheckpointError` if there is anything at this path."""
-        if self.path.is_file():
-            raise CheckpointError(f"train: out must be a folder, got the file '{self.path}'")
+        if self.path.exists() and not self.path.is_dir():
+            raise CheckpointError(f"train: out must be a folder, got '{self.path}', which is none")
         files = list(self.path.iterdir()) if self.path.exists() else []
         if files:
+            advice = "pass --resume to continue that run, or choose another folder"
+            if not self.config.exists():
+                advice = "it holds no run to resume: choose another folder, or empty it"
             raise CheckpointError(
-                f"train: out must be empty, got '{self.path}' with {len(files)} files; pass "
-                f"--resume to continue that run, or choose another folder"
+                f"train: out must be empty, got '{self.path}' with {len(files)} files; {advice}"
             )
 
     def read(self) -> tuple[RunConfig, dict[str, Any]]:
         """Return the configuration and the data description of an existing run.
 
         Raises:
-            CheckpointError: There is no run in this folder.
+            CheckpointError: There is no run in this folder, or its files are damaged.
         """
         if not self.config.exists():
             raise CheckpointError(
                 f"train: out must be the folder of a run to resume, got '{self.path}' without "
                 f"config.toml; leave out --resume to start a new run"
             )
-        return read_config(self.config), json.loads(self.data.read_text(encoding="utf-8"))
+        return read_config(self.config), read_json(self.data, {"data", "fingerprint", "images"})
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out of the run while the block lasts.
+
+        Raises:
+            CheckpointError: Another process has the run.
+        """
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise CheckpointError(
+                    f"train: out must be used by one process at a time, got '{self.path}', which "
+                    f"another one is training; wait for it, or stop it"
+                ) from error
+            yield
+
+
+def read_json(path: Path, keys: set[str]) -> dict[str, Any]:
+    """Read a JSON object that must hold at least ``keys``.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"train: {path} must be readable JSON, got {error}") from error
+    if not isinstance(content, dict) or not keys <= content.keys():
+        raise CheckpointError(
+            f"train: {path} must hold {', '.join(sorted(keys))}, got {str(content)[:80]!r}"
+        )
+    return content
 
 
 def describe_environment(device: str) -> str:

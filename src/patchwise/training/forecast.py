@@ -21,7 +21,7 @@ class Measurement:
     """A few steps of a run that is thrown away."""
 
     images_per_s: float
-    peak_bytes: int  # of this process on a CPU, of the device's memory on a GPU
+    peak_bytes: int  # of this process so far on a CPU, of the device's memory on a GPU
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,16 @@ class Forecast:
 def measure(training: Training, stream: Stream) -> Measurement:
     """Time real steps. ``training`` is changed by them and must not be used after.
 
-    Step 0 is not timed: it starts workers and fills caches.
+    The first step is not timed: it starts workers and fills caches. Nor are the batches that
+    workers had read ahead: else a run that waits for its images would seem not to.
     """
+    if training.fabric.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(training.fabric.device)
     training.total_steps = max(training.total_steps, _WARM_UP_STEPS + _TIMED_STEPS)
     for _ in range(_WARM_UP_STEPS):
         training.step(next(stream))
+    for _ in range(2 * training.config.data.workers):
+        next(stream)
     start = time.perf_counter()
     timed = 0
     while timed < _TIMED_STEPS and time.perf_counter() - start < _LONG_ENOUGH_S:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from patchwise.configs.run import RunConfig
 from patchwise.data.bad_images import BadImages
-from patchwise.errors import TrainingError
+from patchwise.errors import DataError, TrainingError
 from patchwise.methods.method import Batch, Method, Step, StepLoss
 from patchwise.models.vit import ViT
 from patchwise.randomness import random_seed
@@ -27,7 +27,7 @@ from patchwise.training.engine import FabricCollectives
 from patchwise.training.interrupt import StopRequest
 from patchwise.training.log import RunLog
 from patchwise.training.optim import apply_schedules, clip_gradients, drop_frozen_gradients
-from patchwise.training.progress import ProgressDisplay, Stopwatch
+from patchwise.training.progress import ProgressDisplay, Speed, Stopwatch
 
 _MODEL_DRAWS = 1  # key of the seeds of torch's generator
 
@@ -110,8 +110,8 @@ class Training:
         if broken:
             raise TrainingError(
                 f"train: {broken[0]} must be a finite number, got {values[broken[0]]} at step "
-                f"{self.done}; lower optim.lr_per_256 or set train.precision=float32, and go on "
-                f"from the last checkpoint with --resume"
+                f"{self.done}; begin a new run with a lower optim.lr_per_256 or with "
+                f"train.precision=float32, with --init from this one's backbone if it is good"
             )
 
 
@@ -145,45 +145,69 @@ def fit(training: Training, stream: Stream, observers: Observers, saving: Saving
 
     Returns:
         Whether the run is complete. Either way a checkpoint of the last step is there.
+
+    Raises:
+        DataError: Images cannot be read any more; a checkpoint of the last step is there.
+        TrainingError: See `Training.step`.
     """
     config = training.config.train
     watch = Stopwatch(batch=config.batch, total=training.total_steps)
-    saved_at = training.done
+    saved_at = -1
     while training.done < training.total_steps and observers.stop.received is None:
         before = time.perf_counter()
-        batch = next(stream)
+        try:
+            batch = next(stream)
+        except DataError:
+            if observers.stop.received is not None:
+                break  # workers may be gone: the signal was for all processes
+            _save(training, saving, observers.bad_images)
+            raise
         watch.wait(time.perf_counter() - before)
         values = training.step(batch)
         watch.step()
         training.seconds += time.perf_counter() - before
         last = training.done == training.total_steps
         if last or training.done % config.log_every_steps == 0:
-            speed = watch.read(training.done)
-            figures = {"images_per_s": speed.images_per_s, "data_wait_frac": speed.wait_frac}
-            bad = {"bad_images": sum(len(found) for found in observers.bad_images.values())}
-            epoch = {"epoch": training.done / training.steps_per_epoch}
-            observers.log.write(training.done, {**values, **epoch, **bad, **figures})
-            observers.display.show(training.done, values["loss"], speed)
-        if _is_due(training, config.val_every_epochs) or last:
-            _validate(training, observers)
+            _report(training, observers, values, watch.read(training.done))
+        due = _is_due(training, config.val_every_epochs) or last
+        if due:
+            log_scores(training, observers)
         if training.done % config.checkpoint_every_steps == 0:
             _save(training, saving, observers.bad_images)
             saved_at = training.done
+        if due or saved_at == training.done:
+            watch.restart()
     if saved_at != training.done:
         _save(training, saving, observers.bad_images)
     return training.done == training.total_steps
+
+
+def log_scores(training: Training, observers: Observers) -> None:
+    """Validate, if there is anything to validate on, with the backbone in eval mode."""
+    if observers.validate is not None:
+        training.method.eval()  # `Training.step` goes back to training mode
+        scores = observers.validate(training.method.backbone)
+        observers.log.write(training.done, {f"val/{name}": s for name, s in scores.items()})
+
+
+def _report(
+    training: Training, observers: Observers, values: Mapping[str, float], speed: Speed
+) -> None:
+    """Log and show a step."""
+    figures = {
+        "epoch": training.done / training.steps_per_epoch,
+        "bad_images": sum(len(found) for found in observers.bad_images.values()),
+        "images_per_s": speed.images_per_s,
+        "data_wait_frac": speed.wait_frac,
+    }
+    observers.log.write(training.done, {**values, **figures})
+    observers.display.show(training.done, values["loss"], speed)
 
 
 def _is_due(training: Training, every_epochs: float) -> bool:
     """Tell whether the last step went over a multiple of ``every_epochs``."""
     every_steps = max(1, round(every_epochs * training.steps_per_epoch))
     return training.done % every_steps == 0
-
-
-def _validate(training: Training, observers: Observers) -> None:
-    if observers.validate is not None:
-        scores = observers.validate(training.method.backbone)
-        observers.log.write(training.done, {f"val/{name}": s for name, s in scores.items()})
 
 
 def _save(training: Training, saving: Saving, bad_images: Mapping[str, BadImages]) -> None:

@@ -12,7 +12,7 @@ from patchwise.data.images import ResizeRule
 from patchwise.data.loader import BatchStream
 from patchwise.data.source import ImageSource
 from patchwise.errors import ConfigError
-from patchwise.methods import build_method
+from patchwise.methods import METHODS, build_method
 from patchwise.methods.method import Batch
 from patchwise.models.vit import ViT
 from patchwise.randomness import random_seed
@@ -54,7 +54,8 @@ def make_plan(config: RunConfig, source: ImageSource, weights: ViT | None) -> Pl
         weights: Where to begin; None: at random weights that follow from the seed.
 
     Raises:
-        ConfigError: Views are no multiples of the patch, or a batch needs more images.
+        ConfigError: Views are no multiples of the patch, a batch needs more images than there are,
+            or the schedules cannot be run through.
     """
     patch_px, views = config.backbone.patch_px, config.method.views
     for name, side_px in {"global_px": views.global_px, "local_px": views.local_px}.items():
@@ -70,11 +71,29 @@ def make_plan(config: RunConfig, source: ImageSource, weights: ViT | None) -> Pl
             f"{config.train.batch} for {len(source)} images of {source.name}; "
             f"use --set train.batch={len(source)}"
         )
+    _check_schedule(config)
     torch.manual_seed(random_seed(config.train.seed, _INITIAL_WEIGHTS))
     initial = ViT(config.backbone)
     if weights is not None:
         initial.load_state_dict(weights.state_dict())
-    return Plan(config, initial.eval(), {"images": source})
+    inputs = METHODS[config.method.name].inputs
+    return Plan(config, initial.eval(), dict.fromkeys(inputs, source))
+
+
+def _check_schedule(config: RunConfig) -> None:
+    """Refuse schedules that would never reach their peak, or rise where they should fall."""
+    optim, epochs = config.optim, config.train.epochs
+    if optim.warmup_epochs >= epochs:
+        raise ConfigError(
+            f"config: key 'optim.warmup_epochs' must be less than train.epochs {epochs:g}, got "
+            f"{optim.warmup_epochs:g}; use --set optim.warmup_epochs={epochs / 10:g}"
+        )
+    peak = optim.lr_per_256 * config.train.batch / 256
+    if optim.final_lr > peak:
+        raise ConfigError(
+            f"config: key 'optim.final_lr' must be at most the peak rate {peak:g} for batch "
+            f"{config.train.batch}, got {optim.final_lr:g}; lower it, or raise optim.lr_per_256"
+        )
 
 
 def build_training(plan: Plan, precision: Precision) -> Training:

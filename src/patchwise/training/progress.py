@@ -26,9 +26,10 @@ class Stopwatch:
     def __init__(self, *, batch: int, total: int) -> None:
         self._batch, self._total = batch, total
         self._smooth_s: float | None = None
-        self._restart()
+        self.restart()
 
-    def _restart(self) -> None:
+    def restart(self) -> None:
+        """Forget the time since the last reading, which was spent on something else."""
         self._start, self._waited, self._steps = time.perf_counter(), 0.0, 0
 
     def wait(self, seconds: float) -> None:
@@ -52,7 +53,7 @@ class Stopwatch:
             wait_frac=min(1.0, self._waited / elapsed),
             seconds_left=(self._total - done) * self._smooth_s,
         )
-        self._restart()
+        self.restart()
         return speed
 
 

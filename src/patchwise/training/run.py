@@ -1,9 +1,10 @@
 """A run: started in an empty folder or resumed, and brought to its end or to a stop."""
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from rich.console import Console
@@ -19,10 +20,10 @@ from patchwise.training.checkpoint import (
     load_checkpoint,
     unpack_state,
 )
-from patchwise.training.folder import RunFolder
+from patchwise.training.folder import RunFolder, read_json
 from patchwise.training.interrupt import StopRequest
 from patchwise.training.log import RunLog, read_log
-from patchwise.training.loop import Observers, Saving, Training, fit
+from patchwise.training.loop import Observers, Saving, Training, fit, log_scores
 from patchwise.training.plan import Plan, build_training, count_bad_images, open_stream
 from patchwise.training.progress import ProgressDisplay
 
@@ -59,29 +60,25 @@ def execute(
     """
     precision = plan.config.train.precision
     assert precision is not None, "a plan is forecast before it is executed"
-    training = build_training(plan, precision)
-    bad_images = count_bad_images(plan)
-    remove_leftovers(folder.path)
-    restore(training, bad_images, folder, console)
-    with (
-        RunLog(folder.path, step=training.done or BEFORE_ANY) as log,
-        StopRequest() as stop,
-        ProgressDisplay(console, done=training.done, total=training.total_steps) as display,
-    ):
-        if training.done == 0:
-            save_backbone(plan.initial, folder.initial)
-            if validate is not None:
-                scores = validate(training.method.backbone)
-                log.write(0, {f"val/{name}": score for name, score in scores.items()})
-        complete = fit(
-            training,
-            open_stream(plan, bad_images, start_step=training.done, say=console.print),
-            Observers(log, display, stop, bad_images, validate),
-            Saving(folder.checkpoints, lambda backbone: save_backbone(backbone, folder.backbone)),
-        )
-    result = summarise(training, bad_images, folder)
-    if complete:
-        write_results(result, folder)
+    with folder.locked():
+        remove_leftovers(folder.path)
+        training = build_training(plan, precision)
+        bad_images = count_bad_images(plan)
+        restore(training, bad_images, folder, console)
+        with (
+            RunLog(folder.path, step=training.done or BEFORE_ANY) as log,
+            StopRequest() as stop,
+            ProgressDisplay(console, done=training.done, total=training.total_steps) as display,
+        ):
+            observers = Observers(log, display, stop, bad_images, validate)
+            if training.done == 0:
+                log_scores(training, observers)
+            stream = open_stream(plan, bad_images, start_step=training.done, say=console.print)
+            export = functools.partial(save_backbone, path=folder.backbone)
+            complete = fit(training, stream, observers, Saving(folder.checkpoints, export))
+        result = summarise(training, bad_images, folder)
+        if complete:
+            write_results(result, folder)
     return result
 
 
@@ -133,8 +130,13 @@ def write_results(result: TrainResult, folder: RunFolder) -> None:
 
 def read_results(folder: RunFolder) -> TrainResult:
     """Read what a complete run came to."""
-    content: dict[str, Any] = json.loads(folder.results.read_text(encoding="utf-8"))
-    return TrainResult(out=str(folder.path), **content["train"])
+    values = read_json(folder.results, {"format", "train"})["train"]
+    names = {field.name for field in fields(TrainResult)} - {"out"}
+    if not isinstance(values, dict) or values.keys() != names:
+        raise CheckpointError(
+            f"train: {folder.results} must hold the results of a run, got {str(values)[:80]!r}"
+        )
+    return TrainResult(out=str(folder.path), **values)
 
 
 def _newest(folder: RunFolder, console: Console) -> Checkpoint | None:
