@@ -8,7 +8,7 @@ SETTINGS := pyproject.toml constraints.txt
 .PHONY: demo test check types format test-all shapes doctest clean
 
 demo: .venv/core  ## train on synthetic scenes, print scores before and after
-	$(BIN)/patchwise demo --out runs/demo $(DEMO)
+	$(BIN)/patchwise demo $(DEMO)
 
 test: check  ## lint, types, the whole plain test run
 	$(BIN)/python -m pytest -m "not slow"

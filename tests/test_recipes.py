@@ -7,6 +7,7 @@ from PIL import Image
 
 from patchwise.configs.backbone import vit_config
 from patchwise.configs.loader import dump_toml, read_config
+from patchwise.configs.methods import PWSelfConfig
 from patchwise.data.source import open_source
 from patchwise.errors import ChoiceError, DataError
 from patchwise.recipes import DESCRIPTIONS, RECIPES, Device, Facts, make_config, read_facts
@@ -71,14 +72,24 @@ def test_views_fit_given_weights(patch_px: int, image_px: int, device: Device) -
 
 
 @pytest.mark.parametrize(
-    ("recipe", "prototypes", "batch"),
-    [("pwself-cifar10", 1_000, 40), ("pwself-imagenet1k", 65_536, 4)],
+    ("recipe", "prototypes", "batch", "patch_colour"),
+    [
+        ("pwself-cifar10", 1_000, 40, False),
+        ("pwself-imagenet100", 10_000, 30, True),
+        ("pwself-imagenet100-b8", 10_000, 6, False),
+        ("pwself-imagenet100-tiny", 1_000, 90, False),
+        ("pwself-imagenet1k", 65_536, 4, False),
+        ("pwself-imagenet1k-tiny", 65_536, 8, False),
+    ],
 )
-def test_the_papers_settings(recipe: str, prototypes: int, batch: int) -> None:
+def test_the_papers_settings(recipe: str, prototypes: int, batch: int, patch_colour: bool) -> None:
     """arXiv:2310.18651 and its published configurations."""
     config = make_config(recipe, Facts(50_000, 32, "cuda"))
     method, views = config.method, config.method.views
     assert (method.prototypes, config.train.batch) == (prototypes, batch)
+    assert isinstance(method, PWSelfConfig)
+    assert method.recolour_patches == patch_colour
+    assert config.train.epochs == (120 if patch_colour else 100)
     assert (views.base, views.base_px, views.global_px, views.local_px) == ("square", 256, 224, 96)
     assert (views.local_count, views.global_area_frac) == (8, (0.4, 1.0))
     assert (method.student_temperature, method.teacher_temperature) == (0.1, 0.04)

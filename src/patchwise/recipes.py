@@ -215,15 +215,24 @@ def _power_of_two(value: float, low: int, high: int) -> int:
     return min(high, max(low, int(2.0 ** round(math.log2(max(1.0, value))))))
 
 
-def _paper(size: str, patch_px: int, prototypes: int, batch: int, epochs: float = 100.0) -> Recipe:
-    """Return PW-Self's published settings; ``base`` is its 256 x 256 square."""
+def _paper(
+    size: str, patch_px: int, prototypes: int, batch: int, *, patch_colour: bool = False
+) -> Recipe:
+    """Return PW-Self's published settings; ``base`` is its 256 x 256 square.
+
+    The published runs recolour patches in one setting only, which is also the longer one.
+    """
 
     def recipe(facts: Facts) -> RunConfig:
+        method = PWSelfConfig(
+            views=ViewsConfig(base="square"), prototypes=prototypes, recolour_patches=patch_colour
+        )
+        epochs = 120.0 if patch_colour else 100.0
         return RunConfig(
             recipe="",
             data=DataConfig(workers=_workers()),
             backbone=replace(vit_config(size, patch_px=patch_px, image_px=224), drop_path=0.1),
-            method=PWSelfConfig(views=ViewsConfig(base="square"), prototypes=prototypes),
+            method=method,
             optim=OptimConfig(),
             train=TrainConfig(epochs=epochs, batch=batch, device=facts.device),
         )
@@ -249,7 +258,8 @@ RECIPES: dict[str, Recipe] = {
     "small-dino": _as_dino(small),
     "demo": demo,
     "pwself-cifar10": _paper("tiny", 16, 1_000, 40),
-    "pwself-imagenet100": _paper("base", 16, 10_000, 30, epochs=120.0),
+    "pwself-imagenet100": _paper("base", 16, 10_000, 30, patch_colour=True),
+    "pwself-imagenet100-b8": _paper("base", 8, 10_000, 6),
     "pwself-imagenet100-tiny": _paper("tiny", 16, 1_000, 90),
     "pwself-imagenet1k": _paper("base", 16, 65_536, 4),
     "pwself-imagenet1k-tiny": _paper("tiny", 16, 65_536, 8),
@@ -261,6 +271,7 @@ DESCRIPTIONS: dict[str, str] = {
     "demo": "What `patchwise demo` trains on synthetic scenes.",
     "pwself-cifar10": "The paper's CIFAR-10 run: ViT-Ti/16 at 224 px, 1,000 prototypes.",
     "pwself-imagenet100": "The paper's ImageNet-100 run with patch colour: ViT-B/16.",
+    "pwself-imagenet100-b8": "The paper's ImageNet-100 run: ViT-B/8, 10,000 prototypes.",
     "pwself-imagenet100-tiny": "The paper's ImageNet-100 run: ViT-Ti/16, 1,000 prototypes.",
     "pwself-imagenet1k": "The paper's ImageNet-1K run: ViT-B/16, 65,536 prototypes.",
     "pwself-imagenet1k-tiny": "The paper's ImageNet-1K run: ViT-Ti/16, 65,536 prototypes.",
