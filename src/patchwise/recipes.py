@@ -113,7 +113,7 @@ def demo(facts: Facts) -> RunConfig:
     """PW-Self for synthetic scenes of 64 px, in the minutes that a demo has.
 
     Colours tell nothing there, so views change them strongly. Patches of 8 px are not recoloured:
-    the vertical blur alone would wipe out the textures that do tell. The teacher is sharp at first,
+    the vertical blur alone would wipe out the textures that do tell. The teacher is sharp,
     without which so short a run stays near the uniform answer.
     """
     views = ViewsConfig(
@@ -137,13 +137,12 @@ def demo(facts: Facts) -> RunConfig:
         prototypes=256,
         head_hidden_dim=256,
         bottleneck_dim=64,
-        teacher_temperature=0.04,
+        teacher_temperature=0.02,
         warmup_teacher_temperature=0.02,
-        teacher_warmup_epochs=1.0,
         teacher_momentum=0.99,
         frozen_prototype_epochs=0.0,
         prototype_rate_scale=0.07,
-        cls_weight=0.5,
+        cls_weight=0.1,
     )
     return RunConfig(
         recipe="demo",
@@ -151,7 +150,7 @@ def demo(facts: Facts) -> RunConfig:
         backbone=ViTConfig(dim=96, depth=4, heads=3, patch_px=8, image_px=64),
         method=method,
         optim=OptimConfig(
-            lr_per_256=0.012, warmup_epochs=0.3, weight_decay=0.04, final_weight_decay=0.04
+            lr_per_256=0.006, warmup_epochs=0.3, weight_decay=0.04, final_weight_decay=0.04
         ),
         train=TrainConfig(
             epochs=3.0,
