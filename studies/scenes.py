@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import patchwise
+from patchwise.configs.backbone import ViTConfig
 from patchwise.configs.loader import parse_settings
 from patchwise.data.synthetic import CATEGORIES, render_scenes, shuffle_patches
 from patchwise.eval.knn import KNN
@@ -31,9 +32,12 @@ from patchwise.eval.scenes import (
     PatchFeatures,
     backbone_patches,
     labelled_patches,
+    majority_category,
     pixel_patches,
 )
 from patchwise.files import write_text
+from patchwise.models.backbone import BackboneOutput
+from patchwise.models.vit import ViT
 
 RESULTS = Path(__file__).with_suffix(".json")
 PATCH_PX, SIZE_PX = 8, 64
@@ -84,6 +88,28 @@ def linear_probe(memory: Tensor, labels: Tensor, query: Tensor, truth: Tensor) -
         return float(((query @ weight + bias).argmax(dim=1) == truth).double().mean())
 
 
+def with_labels(steps: int = 1000, batch: int = 64) -> ViT:
+    """Train the demo's backbone on the scenes' own masks: how much there is to be learnt."""
+    torch.manual_seed(0)
+    vit = ViT(ViTConfig(dim=96, depth=4, heads=3, patch_px=PATCH_PX, image_px=SIZE_PX))
+    head = torch.nn.Linear(vit.dim, len(CATEGORIES))
+    optimizer = torch.optim.AdamW([*vit.parameters(), *head.parameters()], lr=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-3, total_steps=steps)
+    for step in range(steps):
+        scenes = render_scenes(np.arange(step * batch, (step + 1) * batch), size_px=SIZE_PX)
+        images = torch.from_numpy(scenes.images).movedim(-1, 1).float() / 255
+        category = majority_category(torch.from_numpy(scenes.semantic), patch_px=PATCH_PX)
+        with torch.autocast("cpu", torch.bfloat16):
+            output: BackboneOutput = vit(patchwise.normalise(images))
+            scores = head(output.patches[category > 0]).float()
+        loss = F.cross_entropy(scores, category[category > 0] - 1)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+    return vit.eval()
+
+
 def write_shuffled(folder: Path) -> Path:
     """Write scenes with shuffled patches as PNG files."""
     for start in range(0, SHUFFLED, 1000):
@@ -131,6 +157,7 @@ def main() -> None:
 
     scores: dict[str, Score] = {"mean colour": score(mean_colour)}
     scores["raw pixels"] = score(pixel_patches(PATCH_PX))
+    scores["trained with labels"] = score(backbone_patches(with_labels()))
     for name, run in runs.items():
         if not run():
             raise SystemExit(f"stopped in {name}; call again to go on")
