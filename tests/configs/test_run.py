@@ -27,11 +27,11 @@ def test_defaults_are_the_published_ones() -> None:
 
 
 def test_ends_of_ranges_are_allowed() -> None:
-    DataConfig(workers=0, tolerated_bad_images=0)
-    OptimConfig(lr_per_256=1e-6, final_lr=1e-6, warmup_epochs=0, weight_decay=0, clip_norm=0)
-    OptimConfig(warmup_epochs=1e6)
-    TrainConfig(epochs=1e6)
-    TrainConfig(epochs=0.01, batch=1, accumulate=1, seed=2**31 - 1)
+    assert DataConfig(workers=0, tolerated_bad_images=0).workers == 0
+    assert OptimConfig(lr_per_256=1e-6, final_lr=1e-6, warmup_epochs=0, clip_norm=0).clip_norm == 0
+    assert OptimConfig(warmup_epochs=1e6, weight_decay=0).warmup_epochs == 1e6
+    assert TrainConfig(epochs=1e6).epochs == 1e6
+    assert TrainConfig(epochs=0.01, batch=1, accumulate=1, seed=2**31 - 1).seed == 2**31 - 1
 
 
 def test_importing_the_configuration_does_not_import_torch() -> None:
