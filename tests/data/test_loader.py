@@ -2,10 +2,8 @@
 
 import itertools
 import multiprocessing
-import os
-import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,38 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from patchwise.data.bad_images import BadImages
-from patchwise.data.images import ImageProblem, ResizeRule, centre_crop, resize_image
+from patchwise.data.images import ResizeRule, centre_crop, resize_image
 from patchwise.data.loader import BatchStream, LoadedBatch, iterate_images
 from patchwise.data.source import ImageSource, open_source
-from patchwise.errors import DataError, RangeError
+from patchwise.errors import DataError, RangeError, ShapeError
 from patchwise.types import ImageBatch
 from tests.data.conftest import SavePhotos
-
-
-@dataclass(frozen=True)
-class Numbered:
-    """Images that show their own number, in sizes of their own; some are bad."""
-
-    count: int
-    bad: frozenset[int] = frozenset()
-    name: str = "numbered"
-    fatal: frozenset[int] = field(default=frozenset())  # end the process that reads them
-
-    def __len__(self) -> int:
-        return self.count
-
-    def read(self, index: int) -> NDArray[np.uint8]:
-        if index in self.fatal:
-            os._exit(3)
-        if index in self.bad:
-            raise ImageProblem(f"Numbered: {index} must be good, got bad", reason="truncated")
-        return np.full((16 + index % 7, 20 + index % 5, 3), index, np.uint8)
-
-    def describe(self, index: int) -> str:
-        return f"image {index}"
-
-    def fingerprint(self) -> str:
-        return ""
+from tests.data.numbered import Numbered
 
 
 def take(stream: BatchStream, start: int, stop: int, tolerated: int = 10) -> list[LoadedBatch]:
@@ -278,52 +251,68 @@ def test_what_was_found_before_an_interruption_counts_on() -> None:
     assert all(not b.bad for b in stream.batches(resumed, start_step=4, stop_step=12))
 
 
+def test_every_image_comes_with_one_of_its_neighbours() -> None:
+    nearest = np.array([[(i + step) % 12 for step in (3, 5, 7)] for i in range(12)])
+    stream = BatchStream(Numbered(12), batch=4, seed=1, neighbours=nearest)
+    met: dict[int, list[int]] = {i: [] for i in range(12)}
+    for batch in take(stream, 0, 3 * 300):
+        assert batch.neighbours is not None
+        assert batch.neighbours.epoch == batch.images.epoch
+        assert torch.equal(batch.neighbours.pixels[:, 0, 0, 0], batch.neighbours.ids)
+        for image, neighbour in zip(
+            batch.images.ids.tolist(), batch.neighbours.ids.tolist(), strict=True
+        ):
+            met[image].append(neighbour)
+    for image, found in met.items():
+        counts = [found.count(neighbour) for neighbour in nearest[image]]
+        assert sum(counts) == 300
+        assert min(counts) > 60  # all alike: 100 each, with a standard deviation of 8
+
+
+@pytest.mark.parametrize(("workers", "world_size"), [(1, 1), (0, 2)])
+def test_neighbours_depend_on_the_image_and_the_epoch_alone(workers: int, world_size: int) -> None:
+    nearest = np.array([[(i + step) % 12 for step in (3, 5, 7)] for i in range(12)])
+    whole = BatchStream(Numbered(12), batch=4, seed=1, neighbours=nearest)
+    expected = take(whole, 2, 6)
+    parts = [
+        take(replace(whole, workers=workers, rank=rank, world_size=world_size), 2, 6)
+        for rank in range(world_size)
+    ]
+    for step, batch in enumerate(expected):
+        found = [part[step].neighbours for part in parts]
+        assert batch.neighbours is not None
+        assert batch.neighbours.ids.tolist() == [
+            i for part in found if part is not None for i in part.ids.tolist()
+        ]
+
+
+def test_images_come_alone_without_neighbours() -> None:
+    assert take(BatchStream(Numbered(4), batch=2, seed=1), 0, 1)[0].neighbours is None
+
+
+def test_a_bad_neighbour_is_replaced_by_another_and_at_last_by_the_image() -> None:
+    nearest = np.array([[8, 1], [8, 9], *([0, 1] for _ in range(2, 10))])
+    stream = BatchStream(Numbered(10, bad=frozenset({8, 9})), batch=10, seed=1, neighbours=nearest)
+    for batch in take(stream, 0, 8):
+        assert batch.neighbours is not None
+        pairs = zip(batch.images.ids.tolist(), batch.neighbours.ids.tolist(), strict=True)
+        assert all(neighbour == {0: 1, 1: 1}[image] for image, neighbour in pairs if image < 2)
+
+
 @pytest.mark.bad_input
-@pytest.mark.parametrize("kind", [RuntimeError, OSError, KeyError])
-@pytest.mark.parametrize("workers", [0, 1])
-def test_other_errors_are_not_taken_for_bad_images(kind: type[Exception], workers: int) -> None:
-    class Wrong(Numbered):
-        def read(self, index: int) -> NDArray[np.uint8]:
-            raise kind("a fault of the program")
-
-    with pytest.raises(kind, match="a fault of the program"):
-        take(BatchStream(Wrong(5), batch=5, seed=1, workers=workers), 0, 1)
-    assert not multiprocessing.active_children()
-
-
-@pytest.mark.bad_input
-def test_a_dead_worker_is_an_error_that_says_what_to_do() -> None:
-    stream = BatchStream(Numbered(20, fatal=frozenset({4})), batch=5, seed=1, workers=1)
-    with pytest.raises(DataError, match=r"1 workers must stay alive, got .*lower data\.workers"):
-        take(stream, 0, 4)
-
-
-@dataclass(frozen=True)
-class Interrupting(Numbered):
-    """Does to each worker what Ctrl-C does to all processes of a terminal."""
-
-    def read(self, index: int) -> NDArray[np.uint8]:
-        if torch.utils.data.get_worker_info() is not None:
-            os.kill(os.getpid(), signal.SIGINT)
-        return super().read(index)
-
-
-def test_workers_leave_an_interrupt_to_the_main_process() -> None:
-    stream = BatchStream(Interrupting(10), batch=5, seed=1, workers=1)
-    assert len(take(stream, 0, 4)) == 4
-
-
-@dataclass(frozen=True)
-class Threads(Numbered):
-    """Images whose value is the number of threads of the process that reads them."""
-
-    def read(self, index: int) -> NDArray[np.uint8]:
-        return np.full((16, 16, 3), torch.get_num_threads(), np.uint8)
-
-
-def test_a_worker_has_one_thread() -> None:
-    for batch in take(BatchStream(Threads(10), batch=5, seed=1, workers=1), 0, 2):
-        assert (batch.images.pixels == 1).all()
+@pytest.mark.parametrize(
+    ("neighbours", "message"),
+    [
+        ([[1], [0]], r"a row of at least one for each of the 3 images, got \(2, 1\)"),
+        ([[], [], []], r"a row of at least one for each of the 3 images, got \(3, 0\)"),
+        ([[1], [3], [0]], r"highest_neighbour must lie in \[0, 2\], got 3"),
+        ([[1], [1], [0]], r"no image must be its own neighbour, got image 1 among those of itself"),
+    ],
+)
+def test_neighbours_are_checked(neighbours: list[list[int]], message: str) -> None:
+    table = np.array(neighbours, dtype=np.int64).reshape(len(neighbours), -1)
+    with pytest.raises((ShapeError, RangeError, DataError), match=message):
+        BatchStream(Numbered(3), batch=2, seed=1, neighbours=table)
 
 
 @pytest.mark.bad_input

@@ -16,6 +16,7 @@ class PatchColours:
 
     dim = 3
     patch_px = 4
+    device = torch.device("cpu")
 
     def __call__(self, images: Tensor, *, attention: bool = False) -> BackboneOutput:
         maps = torch.nn.functional.avg_pool2d(images, self.patch_px)

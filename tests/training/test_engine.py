@@ -1,6 +1,7 @@
 """What Fabric is set up to be."""
 
 import types
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -28,21 +29,41 @@ def test_precision_is_that_of_the_products_and_not_of_the_weights() -> None:
         assert layer.weight.dtype == torch.float32
 
 
-def test_the_sum_over_one_process_is_the_tensor() -> None:
+def test_one_process_gets_its_own_tensor() -> None:
     collectives: Collectives = FabricCollectives(build_fabric("cpu", "float32"))
     tensor = torch.arange(6.0).reshape(2, 3)
-    torch.testing.assert_close(collectives.sum(tensor.clone()), tensor, rtol=0, atol=0)
+    for operation in (collectives.sum, collectives.gather, collectives.broadcast):
+        torch.testing.assert_close(operation(tensor.clone()), tensor, rtol=0, atol=0)
 
 
-def test_values_are_summed_and_not_averaged() -> None:
-    class TwoProcesses(Fabric):
-        """Two processes that hold the same."""
+def use_collectives(fabric: Fabric, folder: Path) -> None:
+    """What each of two processes does; rank r holds [[r + 1, 0], [r + 1, 1]]."""
+    collectives = FabricCollectives(fabric)
+    own = torch.tensor([[fabric.global_rank + 1.0, place] for place in (0, 1)], requires_grad=True)
+    everyone = collectives.gather(own)
+    weight = torch.tensor([[1.0], [2.0], [3.0], [4.0]]) * (fabric.global_rank + 1)
+    (everyone * weight).sum().backward()  # type: ignore[no-untyped-call]
+    found = {
+        "sum": collectives.sum(own.detach().clone()),
+        "broadcast": collectives.broadcast(own),
+        "gather": everyone,
+        "gradient": own.grad,
+    }
+    torch.save(found, folder / f"{fabric.global_rank}.pt")
 
-        def all_reduce(self, data: Any, group: Any = None, reduce_op: Any = "mean") -> Any:
-            return data * 2 if reduce_op == "sum" else data
 
-    fabric = TwoProcesses(accelerator="cpu", devices=1)
-    assert FabricCollectives(fabric).sum(torch.ones(())) == 2
+def test_two_processes_share_what_they_hold(tmp_path: Path) -> None:
+    fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp_spawn")
+    fabric.launch(cast(Any, use_collectives), tmp_path)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    held = torch.tensor([[1.0, 0.0], [1.0, 1.0], [2.0, 0.0], [2.0, 1.0]])
+    for found in (first, second):
+        torch.testing.assert_close(found["gather"].detach(), held)
+        torch.testing.assert_close(found["sum"], torch.tensor([[3.0, 0.0], [3.0, 2.0]]))
+        torch.testing.assert_close(found["broadcast"], held[:2])
+    # A part's gradient is the sum of what all processes make of it: weights 1 + 2 = 3 times.
+    torch.testing.assert_close(first["gradient"], torch.tensor([[3.0, 3.0], [6.0, 6.0]]))
+    torch.testing.assert_close(second["gradient"], torch.tensor([[9.0, 9.0], [12.0, 12.0]]))
 
 
 def test_building_it_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
@@ -53,7 +74,7 @@ def test_building_it_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.bad_input
 def test_a_total_that_is_no_tensor_is_an_error() -> None:
     fabric = cast(Any, types.SimpleNamespace(all_reduce=lambda data, reduce_op: [data]))
-    with pytest.raises(TypeError, match=r"^sum: the total must be a tensor, got list$"):
+    with pytest.raises(TypeError, match=r"^Collectives: Fabric must return a tensor, got list$"):
         FabricCollectives(fabric).sum(torch.ones(()))
 
 

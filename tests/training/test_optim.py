@@ -62,16 +62,31 @@ def test_names_and_parameters_go_together() -> None:
 def test_rate_and_decay_of_every_group_follow_their_schedules() -> None:
     optimizer = build_optimizer(make_groups(Model()))
     config = OptimConfig(warmup_epochs=2.0, lr_per_256=1e-3, final_lr=1e-5)
+    peak = 1e-3 * 64 / 256
+    halved = (peak / 2 - 1e-5) / (peak - 1e-5)  # the head falls from half the peak to the same end
     for index in range(100):
         rate, decay = apply_schedules(optimizer, config, batch=64, step=make_step(index))
-        peak = 1e-3 * 64 / 256
         falling = 1e-5 + (peak - 1e-5) * (1 + math.cos(math.pi * (index - 20) / 80)) / 2
         assert rate == pytest.approx(peak * index / 20 if index < 20 else falling)
         assert decay == pytest.approx(0.4 - 0.36 * (1 + math.cos(math.pi * index / 100)) / 2)
         matrices, vectors, head = optimizer.param_groups
-        assert (matrices["lr"], vectors["lr"], head["lr"]) == (rate, rate, rate / 2)
+        half = peak / 2 * index / 20 if index < 20 else 1e-5 + (falling - 1e-5) * halved
+        assert (matrices["lr"], vectors["lr"]) == (rate, rate)
+        assert head["lr"] == pytest.approx(half)
         decays = matrices["weight_decay"], vectors["weight_decay"], head["weight_decay"]
         assert decays == (decay, 0.0, decay)
+
+
+@pytest.mark.parametrize("scale", [0.001, 0.5, 1.0, 10.0])
+def test_all_groups_end_at_one_rate_unless_their_peak_is_lower(scale: float) -> None:
+    group = ParameterGroup("g", {"p": nn.Parameter(torch.ones(1, 1))}, True, scale)
+    optimizer = build_optimizer([group])
+    config = OptimConfig(warmup_epochs=0.0, lr_per_256=1e-3, final_lr=1e-5)
+    apply_schedules(optimizer, config, batch=256, step=make_step(0))
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 * scale)
+    rate, _ = apply_schedules(optimizer, config, batch=256, step=make_step(100))
+    assert rate == pytest.approx(1e-5)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(min(1e-5, 1e-3 * scale))
 
 
 def test_decay_shrinks_matrices_and_leaves_vectors() -> None:

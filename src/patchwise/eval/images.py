@@ -8,14 +8,16 @@ from patchwise.data.loader import iterate_images
 from patchwise.data.source import ImageSource, LabelledSource
 from patchwise.eval.knn import KNN
 from patchwise.eval.results import KNNResult
-from patchwise.models.vit import ViT
+from patchwise.models.backbone import Backbone
 from patchwise.normalisation import normalise
 
 _BATCH = 64
 
 
 @torch.inference_mode()
-def image_features(backbone: ViT, source: ImageSource, *, crop_px: int) -> Float[Tensor, "M D"]:
+def image_features(
+    backbone: Backbone, source: ImageSource, *, crop_px: int
+) -> Float[Tensor, "M D"]:
     """Return the CLS feature of every image, in order.
 
     Args:
@@ -23,7 +25,7 @@ def image_features(backbone: ViT, source: ImageSource, *, crop_px: int) -> Float
         source: The images: short side resized to 256/224 of ``crop_px``, then centre-cropped.
         crop_px: Side of the images that the backbone sees; a multiple of its patch.
     """
-    device = next(backbone.parameters()).device
+    device = backbone.device
     resize_px = round(crop_px * 256 / 224)
     found = [
         backbone(normalise(batch.pixels.to(device).float() / 255)).cls.float().cpu()
@@ -32,7 +34,7 @@ def image_features(backbone: ViT, source: ImageSource, *, crop_px: int) -> Float
     return torch.cat(found)
 
 
-def knn_images(backbone: ViT, source: LabelledSource, *, crop_px: int) -> KNNResult:
+def knn_images(backbone: Backbone, source: LabelledSource, *, crop_px: int) -> KNNResult:
     """Classify each image by the most similar others of the same set (leave one out)."""
     features = image_features(backbone, source, crop_px=crop_px)
     labels = torch.from_numpy(source.labels)

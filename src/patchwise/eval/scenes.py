@@ -12,7 +12,7 @@ from patchwise.checks import check_positive
 from patchwise.data.synthetic import CATEGORIES, render_scenes
 from patchwise.eval.knn import KNN
 from patchwise.eval.results import KNNResult
-from patchwise.models.vit import ViT
+from patchwise.models.backbone import Backbone
 from patchwise.normalisation import normalise
 
 EVALUATION_SEED = 2**20  # no training uses it: these scenes are always held out
@@ -55,9 +55,9 @@ def knn_scene_patches(
     return knn.score(votes, truth, memory=len(memory), preset=preset)
 
 
-def backbone_patches(backbone: ViT) -> PatchFeatures:
+def backbone_patches(backbone: Backbone) -> PatchFeatures:
     """Return the function from scenes to a backbone's patch features."""
-    device = next(backbone.parameters()).device
+    device = backbone.device
     return lambda images: backbone(images.to(device)).patches.cpu()
 
 

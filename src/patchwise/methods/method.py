@@ -18,12 +18,25 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchwise.distributed import Collectives
-from patchwise.models.vit import ViT
+from patchwise.models.backbone import Backbone
 from patchwise.types import ImageBatch
 
-Batch = Mapping[str, ImageBatch]
+Batch = Mapping[str, ImageBatch]  # by `Input.name` and `Input.neighbour_name`
 ViewsT = TypeVar("ViewsT")
 CarryT = TypeVar("CarryT")
+
+
+@dataclass(frozen=True)
+class Input:
+    """A stream of images that a method trains on, each in an order of its own."""
+
+    name: str
+    neighbours: bool = False  # each image comes with one of its nearest images, drawn anew
+
+    @property
+    def neighbour_name(self) -> str:
+        """Where a batch has the neighbours: image i's is at place i."""
+        return f"{self.name}.neighbour"
 
 
 @dataclass(frozen=True)
@@ -63,20 +76,19 @@ class ParameterGroup:
     name: str
     parameters: dict[str, nn.Parameter]
     decayed: bool
-    rate_scale: float = 1.0  # times the learning rate
+    rate_scale: float = 1.0  # times the peak of the learning rate; all end at the same rate
     frozen_epochs: float = 0.0  # epochs before they begin to move
 
 
 class Method(nn.Module, ABC, Generic[ViewsT, CarryT]):
     """A method says how to make views, what to minimise, and what follows a step."""
 
-    inputs: ClassVar[tuple[str, ...]] = ("images",)
-    """Names of the image streams that every batch must hold: a method that trains on two image
-    sets, or on images with their neighbours, names a stream for each."""
+    inputs: ClassVar[tuple[Input, ...]] = (Input("images"),)
+    """The streams of images that every batch must hold, one for each image set."""
 
     @property
     @abstractmethod
-    def backbone(self) -> ViT:
+    def backbone(self) -> Backbone:
         """The backbone that is evaluated and saved: the teacher's or the student's."""
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -32,6 +33,10 @@ class Backbone(Protocol):
     @property
     def patch_px(self) -> int:
         """Side of a patch in pixels; height and width of images must be multiples of it."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where images must be."""
 
     def __call__(
         self, images: Float[Tensor, "B 3 H W"], *, attention: bool = False

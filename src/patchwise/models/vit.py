@@ -139,6 +139,11 @@ class ViT(nn.Module):
         self.norm = nn.LayerNorm(config.dim, eps=1e-6)
         self._initialise()
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.pos_embed.device
+
     def forward(
         self, images: Float[Tensor, "B 3 H W"], *, attention: bool = False
     ) -> BackboneOutput:

@@ -46,7 +46,20 @@ class FabricCollectives:
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Return the elementwise sum of ``tensor`` over processes."""
-        total = self._fabric.all_reduce(tensor, reduce_op="sum")
-        if not isinstance(total, Tensor):
-            raise TypeError(f"sum: the total must be a tensor, got {type(total).__name__}")
-        return total
+        return _tensor(self._fabric.all_reduce(tensor, reduce_op="sum"))
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """Return the tensors of all processes joined along the first axis, with gradient."""
+        if self._fabric.world_size == 1:
+            return tensor
+        return _tensor(self._fabric.all_gather(tensor, sync_grads=True)).flatten(0, 1)
+
+    def broadcast(self, tensor: Tensor) -> Tensor:
+        """Return the tensor of the first process."""
+        return _tensor(self._fabric.broadcast(tensor.detach()))
+
+
+def _tensor(received: object) -> Tensor:
+    if not isinstance(received, Tensor):
+        raise TypeError(f"Collectives: Fabric must return a tensor, got {type(received).__name__}")
+    return received

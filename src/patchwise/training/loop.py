@@ -20,7 +20,7 @@ from patchwise.configs.run import RunConfig
 from patchwise.data.bad_images import BadImages
 from patchwise.errors import DataError, TrainingError
 from patchwise.methods.method import Batch, Method, Step, StepLoss
-from patchwise.models.vit import ViT
+from patchwise.models.backbone import Backbone
 from patchwise.randomness import random_seed
 from patchwise.training.checkpoint import Checkpoint, pack_state, save_checkpoint
 from patchwise.training.engine import FabricCollectives
@@ -123,7 +123,7 @@ class Observers:
     display: ProgressDisplay
     stop: StopRequest
     bad_images: Mapping[str, BadImages]  # by input
-    validate: Callable[[ViT], dict[str, float]] | None = None
+    validate: Callable[[Backbone], dict[str, float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Saving:
     """Where checkpoints go, and what is written at the same moments."""
 
     folder: Path
-    export: Callable[[ViT], None]
+    export: Callable[[Backbone], None]
 
 
 def fit(training: Training, stream: Stream, observers: Observers, saving: Saving) -> bool:

@@ -46,24 +46,31 @@ def apply_schedules(
 ) -> tuple[float, float]:
     """Set every group's learning rate and weight decay for a step; return the base values.
 
+    A group's ``rate_scale`` multiplies the peak. All groups end at ``config.final_lr``, or at
+    their own peak where that is lower.
+
     Args:
         optimizer: From `build_optimizer`.
         config: Peak, end and warm-up.
         batch: Images a step over all processes: the rate is proportional to it.
         step: Where the run stands.
     """
-    rate = warmup_cosine(
-        config.lr_per_256 * batch / 256,
-        config.final_lr,
-        at=step.index,
-        warmup=config.warmup_epochs * step.steps_per_epoch,
-        total=step.total,
-    )
+    peak = config.lr_per_256 * batch / 256
+
+    def rate(scale: float) -> float:
+        return warmup_cosine(
+            peak * scale,
+            min(config.final_lr, peak * scale),
+            at=step.index,
+            warmup=config.warmup_epochs * step.steps_per_epoch,
+            total=step.total,
+        )
+
     decay = cosine(config.weight_decay, config.final_weight_decay, progress=step.progress)
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["rate_scale"]
+        group["lr"] = rate(group["rate_scale"])
         group["weight_decay"] = decay if group["decayed"] else 0.0
-    return rate, decay
+    return rate(1.0), decay
 
 
 def drop_frozen_gradients(optimizer: torch.optim.Optimizer, step: Step) -> None:

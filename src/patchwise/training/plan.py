@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -10,6 +10,7 @@ from patchwise.configs.run import RunConfig
 from patchwise.data.bad_images import BadImages
 from patchwise.data.images import ResizeRule
 from patchwise.data.loader import BatchStream
+from patchwise.data.reader import NearestIds
 from patchwise.data.source import ImageSource
 from patchwise.errors import ConfigError
 from patchwise.methods import METHODS, build_method
@@ -21,7 +22,7 @@ from patchwise.training.forecast import Forecast, Measurement, make_forecast, me
 from patchwise.training.loop import Training
 from patchwise.training.optim import build_optimizer
 
-_INITIAL_WEIGHTS, _INITIAL_HEADS = 2, 3  # keys of seeds
+_INITIAL_WEIGHTS, _INITIAL_HEADS, _ORDERS = 2, 3, 4  # keys of seeds
 Say = Callable[[str], None]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bf16")
 
@@ -33,6 +34,13 @@ class Plan:
     config: RunConfig
     initial: ViT  # the backbone before training; never changed
     sources: Mapping[str, ImageSource]  # one for each of the method's inputs
+    neighbours: Mapping[str, NearestIds] = field(default_factory=dict)  # of those that want them
+
+    def __post_init__(self) -> None:
+        inputs = METHODS[self.config.method.name].inputs
+        assert self.sources.keys() == {i.name for i in inputs}, "a source for every input"
+        wanted = {i.name for i in inputs if i.neighbours}
+        assert self.neighbours.keys() == wanted, "neighbours where they are wanted"
 
     @property
     def steps_per_epoch(self) -> int:
@@ -77,7 +85,7 @@ def make_plan(config: RunConfig, source: ImageSource, weights: ViT | None) -> Pl
     if weights is not None:
         initial.load_state_dict(weights.state_dict())
     inputs = METHODS[config.method.name].inputs
-    return Plan(config, initial.eval(), dict.fromkeys(inputs, source))
+    return Plan(config, initial.eval(), {wanted.name: source for wanted in inputs})
 
 
 def _check_schedule(config: RunConfig) -> None:
@@ -124,22 +132,28 @@ def open_stream(
         say: Told of each image that is replaced because it cannot be used.
     """
     views, config = plan.config.method.views, plan.config
+    inputs = METHODS[config.method.name].inputs
     iterators = {
-        name: BatchStream(
-            source,
+        wanted: BatchStream(
+            plan.sources[wanted.name],
             batch=config.train.batch,
-            seed=config.train.seed,
+            seed=random_seed(config.train.seed, _ORDERS, place),
             workers=config.data.workers,
             resize=ResizeRule(base_px=views.base_px, base=views.base),
-        ).batches(bad_images[name], start_step=start_step)
-        for name, source in plan.sources.items()
+            neighbours=plan.neighbours.get(wanted.name),
+        ).batches(bad_images[wanted.name], start_step=start_step)
+        for place, wanted in enumerate(inputs)
     }
     while True:
-        loaded = {name: next(iterator) for name, iterator in iterators.items()}
-        for images in loaded.values():
-            for bad in images.bad:
+        batch = {}
+        for wanted, iterator in iterators.items():
+            loaded = next(iterator)
+            for bad in loaded.bad:
                 say(f"image replaced ({bad.reason}): {bad.description}")
-        yield {name: images.images for name, images in loaded.items()}
+            batch[wanted.name] = loaded.images
+            if loaded.neighbours is not None:
+                batch[wanted.neighbour_name] = loaded.neighbours
+        yield batch
 
 
 def count_bad_images(plan: Plan) -> dict[str, BadImages]:

@@ -12,7 +12,7 @@ from rich.console import Console
 from patchwise.data.bad_images import BadImages
 from patchwise.errors import CheckpointError
 from patchwise.files import remove_leftovers, write_text
-from patchwise.models.vit import ViT
+from patchwise.models.backbone import Backbone
 from patchwise.models.weights import save_backbone
 from patchwise.training.checkpoint import (
     Checkpoint,
@@ -27,7 +27,7 @@ from patchwise.training.loop import Observers, Saving, Training, fit, log_scores
 from patchwise.training.plan import Plan, build_training, count_bad_images, open_stream
 from patchwise.training.progress import ProgressDisplay
 
-Validate = Callable[[ViT], dict[str, float]]
+Validate = Callable[[Backbone], dict[str, float]]
 RESULTS_FORMAT = 1
 BEFORE_ANY = -1  # the step of a log that begins anew
 

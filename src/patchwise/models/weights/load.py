@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from patchwise.errors import WeightsError
+from patchwise.models.backbone import Backbone
 from patchwise.models.vit import ViT
 from patchwise.models.weights.files import read_weights_file
 from patchwise.models.weights.native import is_native, read_native, write_native
@@ -24,7 +25,7 @@ def load_backbone(path: str | Path) -> ViT:
     return read_native(file) if is_native(file) else read_vit_keys(file)
 
 
-def save_backbone(backbone: ViT, path: str | Path) -> None:
+def save_backbone(backbone: Backbone, path: str | Path) -> None:
     """Write weights and architecture into one .safetensors file, whole or not at all.
 
     Raises:
