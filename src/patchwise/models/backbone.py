@@ -1,7 +1,7 @@
 """What every backbone takes and returns."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,7 @@ class BackboneOutput:
     attention: Float[Tensor, "B heads N"] | None = None
 
 
+@runtime_checkable
 class Backbone(Protocol):
     """Turns images into one CLS feature and a grid of patch features."""
 

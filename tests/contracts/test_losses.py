@@ -1,0 +1,133 @@
+"""What every loss must keep, whatever it compares."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import patchwise.losses
+from patchwise.errors import ShapeError
+from patchwise.losses.matched_distillation import (
+    MatchedDistillationLoss,
+    TokenPairs,
+    matched_distillation_loss,
+)
+
+Inputs = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A loss, seen as a function of the student's tensor and of others that get no gradient."""
+
+    inputs: Callable[[torch.dtype], Inputs]  # the student's first
+    function: Callable[..., Tensor]
+    module: Callable[..., Tensor]
+    reorder: Callable[[Inputs], Inputs]  # the same in another order
+    misshapen: Callable[[Inputs], Inputs]
+
+
+PAIRS = TokenPairs(
+    teacher=torch.tensor([0, 1, 2, 0, 4, 3]),
+    student=torch.tensor([6, 5, 1, 1, 2, 0]),
+    weight=torch.tensor([0.3, 0.1, 0.2, 0.1, 0.25, 0.05]),
+)
+
+
+def distillation_inputs(dtype: torch.dtype) -> Inputs:
+    generator = torch.Generator().manual_seed(0)
+    student = torch.randn(7, 6, generator=generator, dtype=torch.float64)
+    teacher = torch.randn(5, 6, generator=generator, dtype=torch.float64) / 10
+    return student.to(dtype), teacher.to(dtype), PAIRS.weight.to(dtype), torch.arange(6)
+
+
+def distillation_pairs(weight: Tensor, order: Tensor) -> TokenPairs:
+    return TokenPairs(PAIRS.teacher[order], PAIRS.student[order], weight[order])
+
+
+CASES: dict[str, Case] = {
+    "matched_distillation": Case(
+        inputs=distillation_inputs,
+        function=lambda student, teacher, weight, order: matched_distillation_loss(
+            student, teacher, distillation_pairs(weight, order), teacher_temperature=0.04
+        ),
+        module=lambda student, teacher, weight, order: MatchedDistillationLoss()(
+            student, teacher, distillation_pairs(weight, order), teacher_temperature=0.04
+        ),
+        reorder=lambda inputs: (*inputs[:3], torch.tensor([4, 1, 0, 5, 3, 2])),
+        misshapen=lambda inputs: (inputs[0][:, :5], *inputs[1:]),
+    )
+}
+
+
+@pytest.fixture(params=sorted(CASES))
+def case(request: pytest.FixtureRequest) -> Case:
+    return CASES[request.param]
+
+
+def test_every_loss_is_tested_here() -> None:
+    folder = Path(patchwise.losses.__file__).parent
+    assert {file.stem for file in folder.glob("[!_]*.py")} == CASES.keys()
+
+
+def test_it_is_one_number_that_depends_on_the_student(case: Case) -> None:
+    inputs = case.inputs(torch.float64)
+    loss = case.function(*inputs)
+    assert loss.shape == ()
+    assert loss != case.function(inputs[0] * 2, *inputs[1:])
+
+
+def test_the_gradient_reaches_the_student_only(case: Case) -> None:
+    inputs = case.inputs(torch.float64)
+    student = inputs[0].requires_grad_()
+    others = [x.requires_grad_() for x in inputs[1:] if x.is_floating_point() and x.ndim > 1]
+    case.function(*inputs).backward()  # type: ignore[no-untyped-call]
+    assert student.grad is not None
+    assert student.grad.any()
+    assert others
+    assert all(other.grad is None for other in others)
+
+
+def test_the_gradient_is_that_of_the_value(case: Case) -> None:
+    student, *others = case.inputs(torch.float64)
+    assert torch.autograd.gradcheck(lambda x: case.function(x, *others), student.requires_grad_())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_it_is_finite_in_half_precision(case: Case, dtype: torch.dtype) -> None:
+    student, *others = case.inputs(dtype)
+    loss = case.function(student.requires_grad_(), *others)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.isfinite()
+    assert student.grad is not None
+    assert student.grad.isfinite().all()
+    assert float(loss.detach()) == pytest.approx(
+        float(case.function(*case.inputs(torch.float64))), rel=0.05
+    )
+
+
+def test_the_order_does_not_matter(case: Case) -> None:
+    inputs = case.inputs(torch.float64)
+    torch.testing.assert_close(case.function(*case.reorder(inputs)), case.function(*inputs))
+
+
+def test_the_module_is_the_function(case: Case) -> None:
+    inputs = case.inputs(torch.float64)
+    torch.testing.assert_close(case.module(*inputs), case.function(*inputs), rtol=0, atol=0)
+
+
+def test_a_loss_that_looks_at_the_teachers_gradient_is_found_out(case: Case) -> None:
+    """The tests above can fail."""
+    leaking = replace(case, function=lambda s, t, *rest: case.function(s, t, *rest) + t.sum())
+    with pytest.raises(AssertionError):
+        test_the_gradient_reaches_the_student_only(leaking)
+
+
+@pytest.mark.bad_input
+def test_bad_shapes_are_named(case: Case) -> None:
+    inputs = case.misshapen(case.inputs(torch.float64))
+    with pytest.raises(ShapeError, match=r"^\w+_loss: .* must .*, got .*\(\d+, \d+\)"):
+        case.function(*inputs)
