@@ -146,7 +146,7 @@ def test_bad_images_are_replaced_counted_and_reported(
     (photographs / "empty.jpg").touch()
     result = patchwise.train(photographs, out=tmp_path / "run", settings=SETTINGS)
     assert result.bad_images == {"empty": 1}
-    assert "empty.jpg" in capsys.readouterr().out
+    assert "empty.jpg" in capsys.readouterr().err
     assert read_log(tmp_path / "run" / "log.jsonl")[-1]["bad_images"] == 1
 
 

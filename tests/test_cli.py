@@ -95,7 +95,8 @@ def test_train_writes_a_whole_run_folder(tmp_path: Path) -> None:
         "config.toml", "version.txt", "data.json", "log.jsonl", "tensorboard", "checkpoints",
         "initial.safetensors", "backbone.safetensors", "results.json",
     }  # fmt: skip
-    assert "forecast:" in done.stdout
+    assert "forecast:" in done.stderr
+    assert done.stdout == ""
     assert len([line for line in read_log(out / "log.jsonl") if "loss" in line]) == 12
     assert len(list((out / "checkpoints").iterdir())) == 2
     assert read_config(out / "config.toml").train.batch == 4
@@ -105,9 +106,13 @@ def test_a_dry_run_prints_settings_and_forecast_and_writes_nothing(tmp_path: Pat
     out = tmp_path / "run"
     done = run("train", "scenes:12", "--out", out, *tiny(), "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert "forecast:" in done.stdout
-    assert "[optim]" in done.stdout
+    assert "forecast:" in done.stderr
     assert not out.exists()
+    settings = tmp_path / "settings.toml"
+    settings.write_text(done.stdout)
+    again = run("train", "scenes:12", "--config", settings, "--dry-run")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == done.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -127,9 +132,9 @@ def test_a_stop_request_saves_and_says_how_to_go_on(tmp_path: Path, number: int)
     ) as child:
         wait_for_lines(child, out / "log.jsonl", 3)
         os.killpg(child.pid, number)
-        stdout, stderr = child.communicate()
+        _, stderr = child.communicate()
     assert child.returncode == 75, stderr
-    assert f"--out '{out}' --resume" in stdout
+    assert f"--out '{out}' --resume" in stderr
     assert not (out / "results.json").exists()
     assert run("train", "scenes:12", "--out", out, "--resume").returncode == 0
     assert losses(out) == losses(whole)

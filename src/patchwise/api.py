@@ -81,6 +81,8 @@ def train(  # noqa: PLR0913 - the one call of the library
         if folder.results.exists():
             console.print(f"{folder.path} is complete already")
             return read_results(folder)
+        for change in folder.changed_environment(plan.config.train.device):
+            console.print(f"not as when the run began, so not to the last bit: {change}")
         validate = _validation(val, plan.config)
     else:
         folder.require_empty()
@@ -114,8 +116,8 @@ def forecast_training(
 
 
 def _console(quiet: bool) -> Console:
-    """Return a console that prints names of files as they are, whatever is in them."""
-    return Console(quiet=quiet, markup=False, highlight=False, soft_wrap=True)
+    """Return a console for progress: names of files stay as they are, and stdout is left alone."""
+    return Console(stderr=True, quiet=quiet, markup=False, highlight=False, soft_wrap=True)
 
 
 def _settings(settings: Settings | None, config: str | Path | None) -> dict[str, Any]:

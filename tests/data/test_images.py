@@ -355,14 +355,6 @@ def test_resizing_keeps_places() -> None:
     np.testing.assert_allclose(resized[:, 4:-4, 0], np.tile(expected[4:-4], (50, 1)), atol=1)
 
 
-@pytest.mark.parametrize("rule", [ResizeRule(base_px=20), ResizeRule(base="square", base_px=40)])
-@pytest.mark.parametrize("size", [(30, 50), (18, 18)])
-def test_resizing_while_decoding_is_the_same(rule: ResizeRule, size: tuple[int, int]) -> None:
-    data = encoded(smooth(*size), "JPEG")
-    at_once = decode_image(BytesIO(data), resize=rule)
-    np.testing.assert_array_equal(at_once, resize_image(decode_image(BytesIO(data)), rule))
-
-
 @pytest.mark.bad_input
 def test_resize_rules_are_checked() -> None:
     with pytest.raises(RangeError, match="ResizeRule: base_px must be positive, got 0"):

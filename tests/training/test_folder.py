@@ -47,10 +47,19 @@ def test_an_empty_folder_that_is_there_may_be_used(tmp_path: Path) -> None:
 
 def test_everything_lies_in_the_folder_under_its_own_name(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    names = ["config", "data", "log", "checkpoints", "initial", "backbone", "results"]
+    names = ["config", "version", "data", "log", "checkpoints", "initial", "backbone", "results"]
     paths = [getattr(folder, name) for name in names]
     assert len(set(paths)) == len(names)
     assert all(path.parent == tmp_path for path in paths)
+
+
+def test_another_environment_is_noticed(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create(CONFIG, DATA, INITIAL)
+    assert folder.changed_environment("cpu") == []
+    text = folder.version.read_text()
+    folder.version.write_text(text.replace(f"torch: {torch.__version__}", "torch: 1.0"))
+    assert folder.changed_environment("cpu") == [f"torch: 1.0, now {torch.__version__}"]
 
 
 def test_the_settings_come_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

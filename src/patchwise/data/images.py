@@ -71,7 +71,6 @@ def decode_image(
     *,
     name: str | None = None,
     limits: ImageLimits | None = None,
-    resize: ResizeRule | None = None,
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Read an image as it looks in a viewer: upright, in RGB, 8 bits.
 
@@ -88,18 +87,17 @@ def decode_image(
         file: A path, or an open file that can be sought.
         name: What messages call it; by default its path.
         limits: Sizes that are refused; None for the default ones.
-        resize: Applied to the upright image; equal to `resize_image` on the result.
 
     Raises:
         ImageProblem: The image cannot be used; its ``reason`` says why.
     """
     limits = limits or ImageLimits()
     if not isinstance(file, Path):
-        return _decode(file, name or str(getattr(file, "name", "a file")), limits, resize)
+        return _decode(file, name or str(getattr(file, "name", "a file")), limits)
     name = name or str(file)
     try:
         with file.open("rb") as opened:
-            return _decode(opened, name, limits, resize)
+            return _decode(opened, name, limits)
     except OSError as error:
         raise ImageProblem(
             f"decode_image: {name!r} must be a readable file, got {error.strerror}",
@@ -151,9 +149,7 @@ def collate(
     return ImageBatch(pixels, sizes, torch.tensor(ids, dtype=torch.int64), epoch)
 
 
-def _decode(
-    file: BufferedIOBase, name: str, limits: ImageLimits, resize: ResizeRule | None
-) -> UInt8[np.ndarray, "H W 3"]:
+def _decode(file: BufferedIOBase, name: str, limits: ImageLimits) -> UInt8[np.ndarray, "H W 3"]:
     if not file.read(1):
         raise ImageProblem(
             f"decode_image: {name!r} must hold an image, got 0 bytes", reason="empty"
@@ -163,11 +159,7 @@ def _decode(
         with strict_pillow(), Image.open(cast("IO[bytes]", file), formats=FORMATS) as image:
             _check_size(image, name, limits)
             image.load()
-            upright = upright_rgb(image)
-            if resize is not None:
-                size = _resized_size(upright.size, resize)
-                upright = upright.resize(size, Image.Resampling.BICUBIC)
-            return np.array(upright)
+            return np.array(upright_rgb(image))
     except ImageProblem:
         raise
     except UnidentifiedImageError as error:

@@ -61,6 +61,11 @@ class RunFolder:
         return self.path / "backbone.safetensors"
 
     @property
+    def version(self) -> Path:
+        """Program, packages and machine that the run began with."""
+        return self.path / "version.txt"
+
+    @property
     def results(self) -> Path:
         """What the run came to, JSON; there once it is complete."""
         return self.path / "results.json"
@@ -74,7 +79,7 @@ class RunFolder:
         self.require_empty()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_text(self.path / "version.txt", describe_environment(config.train.device))
+            write_text(self.version, describe_environment(config.train.device))
             write_text(self.data, json.dumps(data, indent=2) + "\n")
             save_backbone(initial, self.initial)
             self.write_config(config)
@@ -112,6 +117,19 @@ class RunFolder:
                 f"config.toml; leave out --resume to start a new run"
             )
         return read_config(self.config), read_json(self.data, {"data", "fingerprint", "images"})
+
+    def changed_environment(self, device: str) -> list[str]:
+        """Return what differs from `version` now: ``"torch: 2.12.0, now 2.13.0"``.
+
+        After such a change a run still goes on, but not bit for bit as if it had never stopped.
+        """
+        before = self.version.read_text(encoding="utf-8").splitlines()
+        now = describe_environment(device).splitlines()
+        return [
+            f"{old}, now {new.partition(': ')[2]}"
+            for old, new in zip(before, now, strict=False)
+            if old != new
+        ]
 
     @contextmanager
     def locked(self) -> Iterator[None]:
