@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import patchwise
-from patchwise import api
+from patchwise.api import training as api
 from patchwise.configs.loader import read_config
 from patchwise.data.synthetic import render_scenes
 from patchwise.errors import CheckpointError, ConfigError, DataError

@@ -1,4 +1,4 @@
-"""What users call: everything below, composed. The command line calls the same functions."""
+"""Training a backbone on a folder of images, and what that would cost."""
 
 import shlex
 from collections.abc import Mapping
