@@ -1,0 +1,91 @@
+"""Patch features as colours: three directions that before and after share."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from patchwise.checks import check_same_shape
+from patchwise.pictures.drawing import patch_map
+from patchwise.pictures.figure import Figure, Row, Tile
+from patchwise.pictures.gallery import Gallery, Seen
+
+_CUT = 0.01  # of all values, at either end, that are beyond the range of colours
+
+
+@dataclass(frozen=True)
+class SharedColours:
+    """Colours of two sets of features by the same three directions and the same ranges."""
+
+    before: Float[Tensor, "M 3"]  # red, green, blue in [0, 1]
+    after: Float[Tensor, "M 3"]
+    share_before: float  # of the variance of this set along the three directions, in [0, 1]
+    share_after: float
+
+
+def shared_colours(before: Float[Tensor, "M D"], after: Float[Tensor, "M D"]) -> SharedColours:
+    """Colour two sets of features by one basis.
+
+    1. Each set is centred and scaled to the same total variance, as a whole: no channel by itself.
+    2. Of both sets together, the three directions of most variance.
+    3. Red, green and blue are the places along them; darkest and lightest are the same two values
+       in both sets, at one percent from either end of all values.
+
+    Equal sets get equal colours, and so do sets that differ by a shift or a factor alone.
+    """
+    check_same_shape("shared_colours", before=before, after=after)
+    first, second = _standardised(before), _standardised(after)
+    covariance = first.T @ first + second.T @ second  # [D, D]
+    directions = torch.linalg.eigh(covariance).eigenvectors[:, -3:].flip(1)  # [D, 3]
+    largest = directions.abs().argmax(dim=0, keepdim=True)
+    directions = directions * directions.gather(0, largest).sign()  # eigh leaves the sign open
+    place_first, place_second = first @ directions, second @ directions
+    ends = torch.tensor([_CUT, 1 - _CUT], dtype=torch.float64)
+    low, high = torch.cat([place_first, place_second]).quantile(ends, dim=0)
+    span = (high - low).clamp(min=1e-9)
+    return SharedColours(
+        before=((place_first - low) / span).clamp(0, 1),
+        after=((place_second - low) / span).clamp(0, 1),
+        share_before=_share(place_first, first),
+        share_after=_share(place_second, second),
+    )
+
+
+def pca_figure(gallery: Gallery, before: Seen, after: Seen) -> Figure:
+    """Show patch features as colours, before beside after."""
+    count, channels = before.patches[:, 0].shape
+    colours = shared_colours(before.patches.flatten(0, 1), after.patches.flatten(0, 1))
+    maps = [c.view(count, *before.grid, 3) for c in (colours.before, colours.after)]
+    rows = []
+    for i in range(gallery.shown):
+        name = gallery.names[i]
+        tiles = [Tile(gallery.images[i], "image", f"The image {name}.")]
+        for label, colour in zip(("before", "after"), maps, strict=True):
+            pixels = patch_map((colour[i] * 255).round().to(torch.uint8).numpy())
+            alt = f"Patches of {name} {label} training, coloured by their features."
+            tiles.append(Tile(pixels, label, alt, coarse=True))
+        rows.append(Row(name, tuple(tiles)))
+    caption = (
+        f"Each square is a patch; patches of like colour have like features. Good features give "
+        f"the parts of an object one colour in all images, and another one than the ground. "
+        f"Red, green and blue are three directions in the {channels} channels, the same three and "
+        f"the same colour range for all images, before and after: each set of features was centred "
+        f"and scaled to equal variance, then one basis was fitted to both together. It holds "
+        f"{colours.share_before:.0%} of the variance before and {colours.share_after:.0%} after; "
+        f"the rest is not seen here. A direction need not mean the same before and after: compare "
+        f"where colours change within an image, not a colour with itself. "
+        f"Images: {gallery.origin}; the basis is that of all {count}."
+    )
+    return Figure("pca", "Patch features as colours", caption, tuple(rows))
+
+
+def _standardised(features: Tensor) -> Tensor:
+    """Return the features in float64, of mean 0 and mean squared length 1."""
+    centred = features.double() - features.double().mean(dim=0)
+    return centred / centred.square().sum(dim=1).mean().sqrt().clamp(min=1e-12)
+
+
+def _share(places: Tensor, features: Tensor) -> float:
+    total = float(features.square().sum())
+    return float(places.square().sum()) / total if total > 0 else 0.0

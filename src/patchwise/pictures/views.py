@@ -1,0 +1,231 @@
+"""What training is shown: the views of an image, and which of their patches are matched."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from patchwise.augment.crop import Crops, patch_centres
+from patchwise.augment.multicrop import GLOBAL_VIEWS, MultiCropViews, make_multicrop
+from patchwise.configs.methods import MethodConfig, PWSelfConfig
+from patchwise.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from patchwise.ops.geometry import match_patches
+from patchwise.pictures.colours import PALETTE
+from patchwise.pictures.drawing import Pixels, fit, frame, resize, tag, veil
+from patchwise.pictures.figure import Figure, Row, Tile
+from patchwise.types import ImageBatch
+
+_SIDE_PX = 360
+_TAG_PX = 40
+_NUMBERED = 9  # matches of a pair of views that are numbered
+
+
+def training_views(
+    batch: ImageBatch, method: MethodConfig, *, patch_px: int, seed: int, recoloured: bool = True
+) -> MultiCropViews:
+    """Return the views that a run with these settings makes of these images.
+
+    Args:
+        batch: Images, resized as the run resizes them.
+        method: Settings of the run.
+        patch_px: Side of a patch.
+        seed: Of the run.
+        recoloured: Whether patches are recoloured if the method does that.
+    """
+    colour = None
+    if recoloured and isinstance(method, PWSelfConfig) and method.recolour_patches:
+        colour = method.patch_colour
+    return make_multicrop(batch, method.views, patch_colour=colour, patch_px=patch_px, seed=seed)
+
+
+def view_name(view: int) -> str:
+    """Return what a view is called: "global 1", "local 3"."""
+    number, kind = (view, "global") if view < GLOBAL_VIEWS else (view - GLOBAL_VIEWS, "local")
+    return f"{kind} {number + 1}"
+
+
+def view_pixels(views: MultiCropViews, view: int, image: int) -> Pixels:
+    """Return one view of one image as the backbone is fed it, as bytes."""
+    first = 0
+    for pixels in views.pixels:
+        count = len(pixels) // views.num_images
+        if view < first + count:
+            one = pixels[(view - first) * views.num_images + image].movedim(0, -1).cpu()
+            values = one * torch.tensor(IMAGENET_STD) + torch.tensor(IMAGENET_MEAN)
+            result: Pixels = (values * 255).round().clamp(0, 255).to(torch.uint8).numpy()
+            return result
+        first += count
+    raise AssertionError(f"there is no view {view}")
+
+
+def views_figure(
+    batch: ImageBatch, names: Sequence[str], views: MultiCropViews, plain: MultiCropViews | None
+) -> Figure:
+    """Show all views of each image and where in it they lie.
+
+    Args:
+        batch: The images.
+        names: Of the images.
+        views: As training sees them.
+        plain: The same without colour changes of single patches; None: there are none.
+    """
+    rows = []
+    for image, name in enumerate(names):
+        tiles = [_boxes_tile(batch, image, name, views.crops)]
+        for view in range(len(views.crops)):
+            alt = f"{view_name(view)} view of {name} as training sees it."
+            shown = _on_grid(view_pixels(plain or views, view, image), views.grids[view])
+            tiles.append(_named(Tile(shown, view_name(view), alt), view))
+            if plain is not None:
+                shown = _on_grid(view_pixels(views, view, image), views.grids[view])
+                label = f"{view_name(view)}, recoloured"
+                alt = f"{view_name(view)} view of {name}, each patch recoloured on its own."
+                tiles.append(_named(Tile(shown, label, alt), view))
+        rows.append(Row(name, tuple(tiles)))
+    recoloured = (
+        "this method recolours no patches"
+        if plain is None
+        else "then every patch recoloured on its own, which is what training sees"
+    )
+    caption = (
+        f"Left, the image with the boxes of its views; then each view after cropping, "
+        f"mirroring and colour changes; {recoloured}. The model must give the same "
+        f"answer for all of them: what differs between them it learns to ignore, what they "
+        f"share it must use."
+    )
+    return Figure("views", "Views of an image", caption, tuple(rows), wide=True)
+
+
+def matches_figure(
+    batch: ImageBatch, names: Sequence[str], views: MultiCropViews, *, matching: bool
+) -> Figure | None:
+    """Show which patches of two views are matched; None if the method matches none.
+
+    The teacher's first global view is paired with the second one, and with a local view.
+    """
+    if not matching:
+        return None
+    others = [view for view in (1, GLOBAL_VIEWS) if view < len(views.crops)]
+    rows, counts = [], []
+    for image, name in enumerate(names):
+        for other in others:
+            row, count, patches = _match_row(batch, views, image, name, other)
+            rows.append(row)
+            counts.append(f"{count} of {patches}")
+    caption = (
+        f"Two views of an image whose bright patches show the same place: each number stands on "
+        f"one matched pair and on the place in the image where it lies, and the student's patch must "
+        f"predict what the teacher makes of its partner. Dark patches have no partner. At most "
+        f"{_NUMBERED} pairs of a row are numbered; in the order of the rows, {', '.join(counts)} "
+        f"patches of the teacher's view are matched. Pairs come from the boxes alone and "
+        f"are right to about half a patch."
+    )
+    return Figure("matches", "Matched patches", caption, tuple(rows), wide=True)
+
+
+def _match_row(
+    batch: ImageBatch, views: MultiCropViews, image: int, name: str, other: int
+) -> tuple[Row, int, int]:
+    """Return the row of one pair of views, its number of matches, and the teacher's patches."""
+    crops = [_one(views.crops[view], image) for view in (0, other)]
+    grids = [views.grids[view] for view in (0, other)]
+    found = match_patches(
+        crops[0].boxes, crops[0].flip, grids[0], crops[1].boxes, crops[1].flip, grids[1]
+    )
+    valid = found.valid[0]
+    pairs = [index[0, valid] - 1 for index in (found.index_a, found.index_b)]
+    centres = patch_centres(crops[0], grids[0])[0].flatten(0, 1)[pairs[0]]  # [M, 2]
+    chosen = spread(centres, _NUMBERED)
+    tiles = [_places_tile(batch, image, name, crops, (0, other), centres[chosen])]
+    for view, grid, index in zip((0, other), grids, pairs, strict=True):
+        kept = np.zeros(grid[0] * grid[1], dtype=np.bool_)
+        kept[index.numpy()] = True
+        pixels = _on_grid(view_pixels(views, view, image), grid)
+        pixels = veil(pixels, kept.reshape(grid))
+        cell = len(pixels) / grid[0]
+        for number, patch in enumerate(index[chosen].tolist()):
+            at = ((patch // grid[1] + 0.5) * cell, (patch % grid[1] + 0.5) * cell)
+            pixels = _number(pixels, number, at, round(min(_TAG_PX, 0.9 * cell + 8)))
+        role = "teacher" if view == 0 else "student"
+        alt = f"{view_name(view)} view of {name}: {len(index)} matched patches, some numbered."
+        tiles.append(Tile(pixels, f"{view_name(view)} ({role})", alt))
+    label = f"{name}: global 1 and {view_name(other)}"
+    return Row(label, tuple(tiles)), len(centres), grids[0][0] * grids[0][1]
+
+
+def spread(points: Float[Tensor, "M 2"], count: int) -> Int[Tensor, " m"]:
+    """Return up to ``count`` of the points that lie far from each other, in reading order."""
+    if len(points) <= count:
+        return torch.arange(len(points))
+    chosen = [0]
+    distance = (points - points[0]).square().sum(dim=1)
+    while len(chosen) < count:
+        chosen.append(int(distance.argmax()))
+        distance = torch.minimum(distance, (points - points[chosen[-1]]).square().sum(dim=1))
+    return torch.tensor(sorted(chosen))
+
+
+def _one(crops: Crops, image: int) -> Crops:
+    return Crops(crops.boxes[image : image + 1], crops.flip[image : image + 1])
+
+
+def _original(batch: ImageBatch, image: int) -> tuple[Pixels, float]:
+    height, width = batch.sizes[image].tolist()
+    pixels: Pixels = batch.pixels[image, :, :height, :width].movedim(0, -1).cpu().numpy()
+    return fit(np.ascontiguousarray(pixels), _SIDE_PX)
+
+
+def _boxes_tile(batch: ImageBatch, image: int, name: str, crops: Sequence[Crops]) -> Tile:
+    pixels, factor = _original(batch, image)
+    boxes = [[factor * side for side in crop.boxes[image].tolist()] for crop in crops]
+    for view, (top, left, height, width) in enumerate(boxes):
+        pixels = frame(pixels, (top, left, height, width), _colour(view))
+    for view, (top, left, _, _) in enumerate(boxes):
+        at = (top + 0.6 * _TAG_PX, left + 0.9 * _TAG_PX)
+        pixels = tag(pixels, at, _short(view), _colour(view), round(0.8 * _TAG_PX))
+    return Tile(pixels, "image", f"The image {name} with the boxes of its {len(boxes)} views.")
+
+
+def _places_tile(
+    batch: ImageBatch,
+    image: int,
+    name: str,
+    crops: Sequence[Crops],
+    views: tuple[int, int],
+    places: Float[Tensor, "m 2"],
+) -> Tile:
+    pixels, factor = _original(batch, image)
+    for view, crop in zip(views, crops, strict=True):
+        top, left, height, width = (factor * side for side in crop.boxes[0].tolist())
+        pixels = frame(pixels, (top, left, height, width), _colour(view))
+    for number, (y, x) in enumerate((factor * places).tolist()):
+        pixels = _number(pixels, number, (y, x), round(0.8 * _TAG_PX))
+    alt = f"The image {name} with both boxes and the places of the numbered patches."
+    return Tile(pixels, "image", alt)
+
+
+def _named(tile: Tile, view: int) -> Tile:
+    """Put the view's short name, in its colour, into the corner."""
+    at = (0.6 * _TAG_PX, 0.9 * _TAG_PX)
+    pixels = tag(tile.pixels, at, _short(view), _colour(view), round(0.8 * _TAG_PX))
+    return Tile(pixels, tile.label, tile.alt)
+
+
+def _number(pixels: Pixels, number: int, at: tuple[float, float], size_px: int) -> Pixels:
+    return tag(pixels, at, str(number + 1), PALETTE[number % len(PALETTE)], size_px)
+
+
+def _on_grid(pixels: Pixels, grid: tuple[int, int]) -> Pixels:
+    """Return a view in about the size of the other tiles, its sides multiples of its grid."""
+    height, width = (round(_SIDE_PX / max(grid)) * patches for patches in grid)
+    return resize(pixels, height, width)
+
+
+def _colour(view: int) -> str:
+    return PALETTE[view % len(PALETTE)]
+
+
+def _short(view: int) -> str:
+    return f"g{view + 1}" if view < GLOBAL_VIEWS else f"l{view - GLOBAL_VIEWS + 1}"
