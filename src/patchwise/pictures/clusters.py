@@ -33,6 +33,12 @@ def rename_clusters(
     return greedy_assignment(overlap)[labels]
 
 
+def order_by_size(labels: Int[Tensor, " M"], clusters: int) -> Int[Tensor, " M"]:
+    """Return ``labels`` with new numbers: cluster 0 is the largest."""
+    order = torch.bincount(labels, minlength=clusters).argsort(descending=True, stable=True)
+    return order.argsort()[labels]
+
+
 def purity(labels: Int[Tensor, " M"], categories: Int[Tensor, " M"]) -> float:
     """Return the share of patches whose category is the most frequent one of their cluster."""
     counts = torch.zeros(int(labels.max()) + 1, int(categories.max()) + 1)
@@ -43,9 +49,9 @@ def purity(labels: Int[Tensor, " M"], categories: Int[Tensor, " M"]) -> float:
 def clusters_figure(gallery: Gallery, before: Seen, after: Seen, *, seed: int) -> Figure:
     """Show the cluster of each patch, before beside after."""
     k, count = len(PALETTE), len(before.patches)
+    second = order_by_size(cluster_patches(after.patches.flatten(0, 1), k, seed=seed), k)
     first = cluster_patches(before.patches.flatten(0, 1), k, seed=seed)
-    second = cluster_patches(after.patches.flatten(0, 1), k, seed=seed)
-    second = rename_clusters(first, second, k)
+    first = rename_clusters(second, first, k)
     palette = np.array([rgb(colour) for colour in PALETTE], dtype=np.uint8)
     maps = [palette[labels.view(count, *before.grid).numpy()] for labels in (first, second)]
     rows = []
@@ -61,7 +67,8 @@ def clusters_figure(gallery: Gallery, before: Seen, after: Seen, *, seed: int) -
         f"features (k-means, the best of {_STARTS} starts), once with the features before and once "
         f"after. A group that follows objects from image to image has found something that they "
         f"share; one that follows a place in the image, or speckles, has not. Groups that "
-        f"hold most of the same patches before and after have the same colour."
+        f"hold many of the same patches before and after have the same colour; group 1 is the "
+        f"largest after."
         f"{_agreement(gallery, first, second)} Images: {gallery.origin}."
     )
     swatches = tuple(Swatch(colour, f"group {n}") for n, colour in enumerate(PALETTE, start=1))

@@ -5,7 +5,7 @@ from jaxtyping import Float, UInt8
 
 # Okabe and Ito 2008, "Color Universal Design"; grey in place of black.
 PALETTE = (
-    "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999",
+    "#999999", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442",
 )  # fmt: skip
 RIGHT, WRONG, MARK = "#0072b2", "#d55e00", "#f0e442"
 # "Inferno" of van der Walt and Smith 2015 at nine even steps: ever lighter, also in grey.

@@ -56,7 +56,7 @@ def nearest_patches(
 def nearest_figure(gallery: Gallery, before: Seen, after: Seen, *, seed: int) -> Figure:
     """Show one patch of each shown image with its nearest patches, before above after."""
     image = torch.arange(gallery.shown)
-    patch = _choose_patches(gallery, after.patches.shape[1], seed)
+    patch = _choose_patches(gallery, after.grid, seed)
     found = {
         "before": nearest_patches(before.patches, image, patch, k=_K),
         "after": nearest_patches(after.patches, image, patch, k=_K),
@@ -82,8 +82,8 @@ def nearest_figure(gallery: Gallery, before: Seen, after: Seen, *, seed: int) ->
         f"place in the image. Cosines can be compared within a row only: a high one means little "
         f"where all are high.{_shares(gallery, before, after)} "
         f"Searched: {len(gallery.images)} images. Images: {gallery.origin}; "
-        f"the marked patches were drawn by seed"
-        f"{' from those that show an object' if known else ''}."
+        f"the marked patches were drawn by seed from the middle of "
+        f"{'an object' if known else 'the images'}."
     )
     return Figure("nearest", "Nearest patches in other images", caption, tuple(rows), swatches)
 
@@ -113,21 +113,31 @@ def _shares(gallery: Gallery, before: Seen, after: Seen) -> str:
     )
 
 
-def _choose_patches(gallery: Gallery, patches: int, seed: int) -> Int[Tensor, " Q"]:
-    """Draw a patch of each shown image; one of an object, where there is one and it is known."""
+def _choose_patches(gallery: Gallery, grid: tuple[int, int], seed: int) -> Int[Tensor, " Q"]:
+    """Draw a patch of each shown image: of the middle of an object, or of the image."""
+    middle = torch.zeros(grid)
+    middle[grid[0] // 4 : -(-3 * grid[0] // 4), grid[1] // 4 : -(-3 * grid[1] // 4)] = 1
     chosen = []
     for i in range(gallery.shown):
-        order = torch.from_numpy(random_order(patches, seed, i))
-        if gallery.categories is not None:
-            objects = order[gallery.categories[i, order] > 0]
-            order = objects if len(objects) else order
-        chosen.append(int(order[0]))
+        order = torch.from_numpy(random_order(grid[0] * grid[1], seed, i))
+        depth = middle.flatten()
+        if gallery.categories is not None and gallery.categories[i].any():
+            depth = _depth(gallery.categories[i].view(grid))
+        chosen.append(int(order[depth[order].argmax()]))
     return torch.tensor(chosen)
+
+
+def _depth(categories: Int[Tensor, "rows columns"]) -> Float[Tensor, " N"]:
+    """Return how many of the patches round each are of its category; 0 where it has none."""
+    one_hot = F.one_hot(categories).movedim(-1, 0).float()  # [K + 1, rows, columns]
+    alike = 9 * F.avg_pool2d(one_hot[None], 3, stride=1, padding=1)[0]
+    depth = (alike * one_hot)[1:].sum(dim=0)
+    return depth.flatten()
 
 
 def _query_tile(gallery: Gallery, image: int, patch: int, grid: tuple[int, int]) -> Tile:
     pixels = resize(gallery.images[image], _SIDE_PX, _SIDE_PX)
-    pixels = frame(pixels, _box(patch, grid, (0, 0), _SIDE_PX / grid[0]), MARK)
+    pixels = frame(pixels, _box(patch, grid, (0, 0), _SIDE_PX / grid[0]), MARK, width_px=4)
     row, column = divmod(patch, grid[1])
     name = gallery.names[image]
     alt = f"The image {name} with the patch in row {row + 1}, column {column + 1} marked."
@@ -159,7 +169,7 @@ def _context(image: Pixels, patch: int, grid: tuple[int, int], colour: str) -> P
     ]
     box = (first[0] * patch_px, first[1] * patch_px, side * patch_px, side * patch_px)
     pixels = resize(cut(image, box), _SIDE_PX, _SIDE_PX)
-    return frame(pixels, _box(patch, grid, (first[0], first[1]), _SIDE_PX / side), colour)
+    return frame(pixels, _box(patch, grid, (first[0], first[1]), _SIDE_PX / side), colour, width_px=5)
 
 
 def _box(

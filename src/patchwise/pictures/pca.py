@@ -18,21 +18,23 @@ _CUT = 0.01  # of all values, at either end, that are beyond the range of colour
 class SharedColours:
     """Colours of two sets of features by the same three directions and the same ranges."""
 
-    before: Float[Tensor, "M 3"]  # red, green, blue in [0, 1]
-    after: Float[Tensor, "M 3"]
-    share_before: float  # of the variance of this set along the three directions, in [0, 1]
+    before: Float[Tensor, "B N 3"]  # red, green, blue in [0, 1]
+    after: Float[Tensor, "B N 3"]
+    share_before: float  # of the variance within images along the three directions, in [0, 1]
     share_after: float
 
 
-def shared_colours(before: Float[Tensor, "M D"], after: Float[Tensor, "M D"]) -> SharedColours:
-    """Colour two sets of features by one basis.
+def shared_colours(before: Float[Tensor, "B N D"], after: Float[Tensor, "B N D"]) -> SharedColours:
+    """Colour two sets of features of the same patches by one basis.
 
-    1. Each set is centred and scaled to the same total variance, as a whole: no channel by itself.
-    2. Of both sets together, the three directions of most variance.
-    3. Red, green and blue are the places along them; darkest and lightest are the same two values
+    1. From each image's features their mean is subtracted: what distinguishes images would hide
+       what distinguishes the patches of an image.
+    2. Each set is scaled to the same total variance, as a whole: no channel by itself.
+    3. Of both sets together, the three directions of most variance.
+    4. Red, green and blue are the places along them; darkest and lightest are the same two values
        in both sets, at one percent from either end of all values.
 
-    Equal sets get equal colours, and so do sets that differ by a shift or a factor alone.
+    Equal sets get equal colours, and so do sets that differ by a factor, or a shift of an image.
     """
     check_same_shape("shared_colours", before=before, after=after)
     first, second = _standardised(before), _standardised(after)
@@ -45,8 +47,8 @@ def shared_colours(before: Float[Tensor, "M D"], after: Float[Tensor, "M D"]) ->
     low, high = torch.cat([place_first, place_second]).quantile(ends, dim=0)
     span = (high - low).clamp(min=1e-9)
     return SharedColours(
-        before=((place_first - low) / span).clamp(0, 1),
-        after=((place_second - low) / span).clamp(0, 1),
+        before=((place_first - low) / span).clamp(0, 1).view(*before.shape[:2], 3),
+        after=((place_second - low) / span).clamp(0, 1).view(*before.shape[:2], 3),
         share_before=_share(place_first, first),
         share_after=_share(place_second, second),
     )
@@ -55,7 +57,7 @@ def shared_colours(before: Float[Tensor, "M D"], after: Float[Tensor, "M D"]) ->
 def pca_figure(gallery: Gallery, before: Seen, after: Seen) -> Figure:
     """Show patch features as colours, before beside after."""
     count, channels = before.patches[:, 0].shape
-    colours = shared_colours(before.patches.flatten(0, 1), after.patches.flatten(0, 1))
+    colours = shared_colours(before.patches, after.patches)
     maps = [c.view(count, *before.grid, 3) for c in (colours.before, colours.after)]
     rows = []
     for i in range(gallery.shown):
@@ -67,22 +69,23 @@ def pca_figure(gallery: Gallery, before: Seen, after: Seen) -> Figure:
             tiles.append(Tile(pixels, label, alt, coarse=True))
         rows.append(Row(name, tuple(tiles)))
     caption = (
-        f"Each square is a patch; patches of like colour have like features. Good features give "
-        f"the parts of an object one colour in all images, and another one than the ground. "
-        f"Red, green and blue are three directions in the {channels} channels, the same three and "
-        f"the same colour range for all images, before and after: each set of features was centred "
-        f"and scaled to equal variance, then one basis was fitted to both together. It holds "
-        f"{colours.share_before:.0%} of the variance before and {colours.share_after:.0%} after; "
-        f"the rest is not seen here. A direction need not mean the same before and after: compare "
-        f"where colours change within an image, not a colour with itself. "
+        f"Each square is a patch; patches of like colour have like features. Good features change "
+        f"colour where objects end, not where light or texture changes, and give like "
+        f"parts like colours. Red, green and blue are three directions in the {channels} channels, "
+        f"the same three and with the same colour range for all images, before and after: from "
+        f"each image its mean was subtracted, both sets of features were scaled to equal variance, "
+        f"and one basis was fitted to both together. It holds {colours.share_before:.0%} of the "
+        f"variance within images before and {colours.share_after:.0%} after; the rest is not seen "
+        f"here. Before and after are different spaces in which a direction need not mean "
+        f"the same: compare where colours change, not a colour before with the same one after. "
         f"Images: {gallery.origin}; the basis is that of all {count}."
     )
     return Figure("pca", "Patch features as colours", caption, tuple(rows))
 
 
 def _standardised(features: Tensor) -> Tensor:
-    """Return the features in float64, of mean 0 and mean squared length 1."""
-    centred = features.double() - features.double().mean(dim=0)
+    """Return all patches in float64, of mean 0 in each image and mean squared length 1 [BN, D]."""
+    centred = (features.double() - features.double().mean(dim=1, keepdim=True)).flatten(0, 1)
     return centred / centred.square().sum(dim=1).mean().sqrt().clamp(min=1e-12)
 
 
