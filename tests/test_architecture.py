@@ -21,9 +21,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "methods": {"augment", "losses", "models", "ops"},
     "training": {"data", "methods", "models", "ops"},
     "eval": {"data", "models", "ops"},
+    "pictures": {"augment", "data", "models", "ops"},
+    "report": {"eval", "pictures"},
     "recipes": {"data", "models"},
     "listing": {"recipes"},
-    "api": {"data", "eval", "models", "recipes", "training"},
+    "api": {"data", "eval", "models", "pictures", "recipes", "report", "training"},
     "demo": {"api", "data", "eval", "models", "training"},
     "cli": {"api", "demo", "listing"},
     "__main__": {"cli"},
@@ -68,6 +70,18 @@ def test_folders_import_only_downwards() -> None:
         if extra:
             wrong.append(f"{file.relative_to(PACKAGE)} imports {sorted(extra)}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_report_knows_only_the_types_of_results() -> None:
+    """It renders: what it shows was computed elsewhere."""
+    evaluation = {
+        module
+        for file in files()
+        if part_of(file) == "report"
+        for module in imported(file)
+        if module.startswith("patchwise.eval")
+    }
+    assert evaluation == {"patchwise.eval.results"}
 
 
 def test_settings_need_no_torch() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from patchwise.version import __version__
 
 if TYPE_CHECKING:
-    from patchwise.api import forecast_training, train
+    from patchwise.api import forecast_training, report, train, views
     from patchwise.configs.backbone import ViTConfig
     from patchwise.configs.methods import DINOConfig, PWSelfConfig
     from patchwise.configs.run import RunConfig
@@ -47,8 +47,10 @@ _HOMES = {
     "open_labelled": "patchwise.data.source",
     "open_source": "patchwise.data.source",
     "render_scenes": "patchwise.data.synthetic",
+    "report": "patchwise.api.reporting",
     "save_backbone": "patchwise.models.weights",
     "train": "patchwise.api",
+    "views": "patchwise.api.viewing",
 }
 
 __all__ = [
@@ -73,8 +75,10 @@ __all__ = [
     "open_labelled",
     "open_source",
     "render_scenes",
+    "report",
     "save_backbone",
     "train",
+    "views",
 ]
 
 

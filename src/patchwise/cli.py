@@ -105,6 +105,41 @@ def list_(
 
 
 @app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="The file; RUN/report.html by default."),
+    ] = None,
+) -> None:
+    """Write one HTML file that shows what a run has done."""
+    from patchwise import api
+
+    typer.echo(api.report(run, out=out))
+
+
+@app.command()
+def views(
+    image: Annotated[Path, typer.Argument(help="An image file.")],
+    out: Annotated[Path, typer.Option(help="A .png or .html file.")],
+    recipe: Recipe = None,
+    settings: Set = None,
+    config: ConfigFile = None,
+    seed: Annotated[Optional[int], typer.Option(help="Of the draws.")] = None,  # noqa: UP045
+    size: Annotated[int, typer.Option(help="Long side of each image of a PNG, pixels.")] = 240,
+) -> None:
+    """Show what training is shown of an image: views, boxes, recoloured and matched patches."""
+    from patchwise import api
+    from patchwise.configs.loader import parse_settings
+
+    changes = parse_settings(settings or [])
+    path = api.views(
+        image, out=out, recipe=recipe, settings=changes, config=config, seed=seed, tile_px=size
+    )
+    typer.echo(path)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Of initial weights, order and views.")] = 0,

@@ -22,6 +22,28 @@ _TAG_PX = 40
 _NUMBERED = 9  # matches of a pair of views that are numbered
 
 
+def view_figures(
+    batch: ImageBatch, names: Sequence[str], method: MethodConfig, *, patch_px: int, seed: int
+) -> list[Figure]:
+    """Return what a run with these settings makes of these images: views, then matches.
+
+    Args:
+        batch: Images, resized as the run resizes them.
+        names: Of the images.
+        method: Settings of the run.
+        patch_px: Side of a patch; divides the sides of the views.
+        seed: Of the run.
+    """
+    views = training_views(batch, method, patch_px=patch_px, seed=seed)
+    figures, plain = [], None
+    if isinstance(method, PWSelfConfig) and method.recolour_patches:
+        plain = training_views(batch, method, patch_px=patch_px, seed=seed, recoloured=False)
+    figures.append(views_figure(batch, names, views, plain))
+    if isinstance(method, PWSelfConfig) and method.matching:
+        figures.append(matches_figure(batch, names, views))
+    return figures
+
+
 def training_views(
     batch: ImageBatch, method: MethodConfig, *, patch_px: int, seed: int, recoloured: bool = True
 ) -> MultiCropViews:
@@ -98,15 +120,11 @@ def views_figure(
     return Figure("views", "Views of an image", caption, tuple(rows), wide=True)
 
 
-def matches_figure(
-    batch: ImageBatch, names: Sequence[str], views: MultiCropViews, *, matching: bool
-) -> Figure | None:
-    """Show which patches of two views are matched; None if the method matches none.
+def matches_figure(batch: ImageBatch, names: Sequence[str], views: MultiCropViews) -> Figure:
+    """Show which patches of two views are matched.
 
     The teacher's first global view is paired with the second one, and with a local view.
     """
-    if not matching:
-        return None
     others = [view for view in (1, GLOBAL_VIEWS) if view < len(views.crops)]
     rows, counts = [], []
     for image, name in enumerate(names):

@@ -1,0 +1,156 @@
+"""Which curves a log holds, and how each is read."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from patchwise.configs.run import RunConfig
+from patchwise.report.chart import Chart, Line
+
+Log = Sequence[Mapping[str, Any]]
+_STEPS = "optimiser step"
+
+
+@dataclass(frozen=True)
+class Warned:
+    """A warning that was given while training."""
+
+    step: int
+    cause: str
+    message: str
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """What to draw of a log: its keys with their names, and the words."""
+
+    name: str
+    title: str
+    y_label: str
+    keys: Mapping[str, str]
+    meaning: str
+    from_zero: bool = True
+
+
+_CURVES = (
+    _Curve(
+        "loss", "Loss", "cross-entropy (nats)", {"loss": "loss"},
+        "At ln K the student says nothing; a loss that stays there has not begun to learn. A "
+        "lower loss need not be a better backbone: the teacher moves too.", from_zero=False,
+    ),
+    _Curve(
+        "rate", "Learning rate", "learning rate", {"lr": "learning rate"},
+        "Linear warm-up, then a cosine: what the optimiser was told.",
+    ),
+    _Curve(
+        "gradient", "Gradient norm", "norm before clipping", {"gradient_norm": "gradient norm"},
+        "Peaks that grow announce that training will fail; a norm near 0, that it stands still.",
+    ),
+    _Curve(
+        "speed", "Speed", "images per second", {"images_per_s": "images per second"},
+        "A drop means that something else was running, or that images were slow to read.",
+    ),
+    _Curve(
+        "wait", "Waiting for images", "share of the time", {"data_wait_frac": "share of waiting"},
+        "Near 0, reading keeps up; well above 0.1, more data.workers would help.",
+    ),
+    _Curve(
+        "entropy", "Entropy of the answers", "share of ln K",
+        {"health/teacher_entropy": "teacher", "health/student_entropy": "student"},
+        "1 is an even spread over all prototypes: nothing is said. 0 is one sure prototype.",
+    ),
+    _Curve(
+        "prototypes", "Prototypes in use", "share of all prototypes",
+        {"health/prototype_use": "used alike", "health/prototypes_won": "first choice"},
+        "Close to 0, all patches get the same answer: collapse.",
+    ),
+    _Curve(
+        "rank", "Effective rank of the features", "share of the largest possible",
+        {"health/patch_rank": "patches", "health/image_rank": "images (CLS)"},
+        "How many directions the features use. A fall towards 0 is dimensional collapse.",
+    ),
+    _Curve(
+        "position", "Position bias", "share of variance",
+        {"health/position_bias": "position bias"},
+        "How much of a patch's feature its place alone explains: low is good.",
+    ),
+)  # fmt: skip
+
+
+def make_charts(log: Log, config: RunConfig) -> list[Chart]:
+    """Return the charts of everything that a log holds, validation first."""
+    moments = tuple(float(w.step) for w in warnings(log))
+    charts = [_validation(log)] if _keys(log, "val/") else []
+    known = {key for curve in _CURVES for key in curve.keys}
+    others = [
+        _Curve(f"other-{n}", key.removeprefix("health/").replace("_", " "), "value", {key: key},
+               "Logged by the method.")
+        for n, key in enumerate(_keys(log, "health/")) if key not in known
+    ]  # fmt: skip
+    for curve in (*_CURVES, *others):
+        lines = tuple(
+            Line(name, points) for key, name in curve.keys.items() if (points := _points(log, key))
+        )
+        if lines:
+            prototypes = config.method.prototypes
+            level = ((math.log(prototypes), f"ln K = ln {prototypes}"),)
+            charts.append(
+                Chart(
+                    name=f"curve-{curve.name}",
+                    title=curve.title,
+                    x_label=_STEPS,
+                    y_label=curve.y_label,
+                    lines=lines,
+                    meaning=curve.meaning,
+                    levels=level if curve.name == "loss" else (),
+                    moments=moments,
+                    from_zero=curve.from_zero,
+                )
+            )
+    return charts
+
+
+def missing_curves(log: Log) -> list[str]:
+    """Return the titles of the usual curves of which a log holds nothing."""
+    return [c.title for c in _CURVES if not any(_points(log, key) for key in c.keys)]
+
+
+def warnings(log: Log) -> list[Warned]:
+    """Return the warnings of a log, in its order."""
+    found = [(line.get("step", 0), line["warning"]) for line in log if "warning" in line]
+    return [
+        Warned(int(step), str(w.get("cause", "")), str(w.get("message", "")))
+        if isinstance(w, Mapping)
+        else Warned(int(step), "", str(w))
+        for step, w in found
+    ]
+
+
+def _validation(log: Log) -> Chart:
+    lines = tuple(
+        Line(key.removeprefix("val/").replace("_", " "), _points(log, key), marked=True)
+        for key in _keys(log, "val/")
+    )
+    return Chart(
+        name="curve-validation",
+        title="Validation",
+        x_label=_STEPS,
+        y_label="score, 1 is perfect",
+        lines=lines,
+        meaning="On labelled images that were not trained on: the curve that tells whether "
+        "training helps, and when to stop.",
+    )
+
+
+def _keys(log: Log, prefix: str) -> list[str]:
+    """Return all keys of a log that begin with ``prefix``, in the order of their first line."""
+    return list(dict.fromkeys(key for line in log for key in line if key.startswith(prefix)))
+
+
+def _points(log: Log, key: str) -> list[tuple[float, float]]:
+    return [
+        (float(line["step"]), float(line[key]))
+        for line in log
+        if "step" in line and isinstance(line.get(key), int | float) and math.isfinite(line[key])
+    ]

@@ -1,0 +1,117 @@
+"""Scores beside each other where they may be compared, each with what is behind it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from patchwise.eval.results import Evaluation, Fingerprint, KNNResult, Result, SegmentationResult
+from patchwise.report.cost import Fact
+from patchwise.report.words import duration, gibibytes, whole
+
+Scores = tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """The scores of one subject, or of one class."""
+
+    name: str
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Scores that may be compared with each other, in [0, 1]."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[ScoreRow, ...]  # a subject each
+    classes: tuple[ScoreRow, ...] = ()  # a class each, with a score for each subject
+    settings: tuple[Fact, ...] = ()
+
+    @property
+    def best(self) -> Scores:
+        """The highest score of each column; None where there is nothing to choose from."""
+        columns = zip(*(row.scores for row in self.rows), strict=True)
+        known = [[score for score in column if score is not None] for column in columns]
+        return tuple(max(scores) if len(scores) > 1 else None for scores in known)
+
+
+def score_tables(evaluations: Sequence[Evaluation]) -> list[ScoreTable]:
+    """Return a table for each protocol, and before them one of all, if there are several.
+
+    Scores stand in one table only if their protocols are equal to the last setting.
+    """
+    groups: dict[str, list[Evaluation]] = {}
+    for evaluation in evaluations:
+        groups.setdefault(evaluation.result.fingerprint.protocol, []).append(evaluation)
+    tables = [_table(group) for group in groups.values()]
+    return [_overview(tables), *tables] if len(tables) > 1 else tables
+
+
+def _overview(tables: Sequence[ScoreTable]) -> ScoreTable:
+    """Return the first score of every table, a column each."""
+    subjects = dict.fromkeys(row.name for table in tables for row in table.rows)
+    scores = [{row.name: row.scores[0] for row in table.rows} for table in tables]
+    return ScoreTable(
+        title="All protocols, percent",
+        columns=tuple(f"{table.title.split(',')[0]}: {table.columns[0]}" for table in tables),
+        rows=tuple(ScoreRow(name, tuple(s.get(name) for s in scores)) for name in subjects),
+    )
+
+
+def _table(group: Sequence[Evaluation]) -> ScoreTable:
+    first = group[0].result
+    rows = tuple(ScoreRow(e.subject, tuple(_metrics(e.result).values())) for e in group)
+    return ScoreTable(
+        title=f"{first.fingerprint.preset}, percent",
+        columns=tuple(_metrics(first)),
+        rows=rows,
+        classes=_classes([e.result for e in group]),
+        settings=_settings(group),
+    )
+
+
+def _metrics(result: Result) -> dict[str, float | None]:
+    if isinstance(result, SegmentationResult):
+        return {"mIoU": result.miou, "pixel accuracy": result.pixel_accuracy}
+    return {
+        "accuracy": result.accuracy,
+        "top 5": result.top5,
+        "balanced accuracy": result.balanced_accuracy,
+    }
+
+
+def _classes(results: Sequence[Result]) -> tuple[ScoreRow, ...]:
+    segmented = [result for result in results if isinstance(result, SegmentationResult)]
+    names = dict.fromkeys(name for result in segmented for name in result.iou)
+    return tuple(ScoreRow(name, tuple(r.iou.get(name) for r in segmented)) for name in names)
+
+
+def _settings(group: Sequence[Evaluation]) -> tuple[Fact, ...]:
+    first = group[0].result
+    mark: Fingerprint = first.fingerprint
+    facts = [
+        Fact("Preset", f"{mark.preset}, version {mark.version}"),
+        *(Fact(name, _plain(value)) for name, value in mark.settings.items()),
+        Fact("Data", f"{mark.data.name}: labels of {whole(mark.data.fit)} images used, "
+             f"{whole(mark.data.test)} scored; sha256 {mark.data.sha256[:16]}"),
+    ]  # fmt: skip
+    if isinstance(first, KNNResult):
+        facts.append(
+            Fact("Compared", f"{whole(first.num_queries)} with {whole(first.num_memory)} features")
+        )
+    facts.append(Fact("Seed", str(mark.seed)))
+    for evaluation in group:
+        own = evaluation.result.fingerprint
+        weights = f"weights {own.model.sha256[:16]}" if own.model.sha256 else "no weights"
+        text = (
+            f"{own.model.name}, {weights}; {duration(own.seconds)} on {own.device}, "
+            f"process peak {gibibytes(own.peak_bytes)}"
+        )
+        facts.append(Fact(evaluation.subject, text))
+    packages = ", ".join(f"{name} {version}" for name, version in mark.packages.items())
+    return (*facts, Fact("Packages", packages))
+
+
+def _plain(value: object) -> str:
+    return " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)
