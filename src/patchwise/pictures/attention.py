@@ -57,24 +57,22 @@ def attention_figure(gallery: Gallery, before: Seen, after: Seen) -> Figure:
                 tiles.append(Tile(pixels, label, alt, coarse=True))
             rows.append(Row(f"{name}, {state}", tuple(tiles)))
     scale = Scale(HEAT, "0", f"{top:.1f}", "attention to a patch, in multiples of an even spread")
-    return Figure(
-        "attention", "Where CLS looks", _caption(gallery, states, heads), tuple(rows), scale=scale
+    spread = [f"{_effective(values):.0%}" for _, values, _ in states]
+    caption = (
+        f"How much the feature of the whole image takes from each patch. Heads that pick out "
+        f"objects have found what stands for the image; heads that look at the same places in "
+        f"every image look at positions, not at content. A head spreads over {spread[0]} of the "
+        f"patches before and {spread[1]} after; 100% is blind to content."
     )
-
-
-def _caption(
-    gallery: Gallery, states: list[tuple[str, Tensor, tuple[int, int]]], heads: int
-) -> str:
-    spread = " and ".join(f"{_effective(values):.0%} {state}" for state, values, _ in states)
     some = "" if heads <= _SHOWN_HEADS else f" The first {_SHOWN_HEADS} of {heads} heads are shown."
-    return (
-        f"The attention of the CLS token in the last block to each patch, over the image in grey: "
-        f"what the feature of the whole image is made of. Heads that look at the same places in "
-        f"every image look at positions, not at content.{some} One scale for all maps; "
-        f"1 is an even spread. A head spreads over as much attention as an even spread "
-        f"over {spread} of the patches would (perplexity, mean over heads and images). "
-        f"Images: {gallery.origin}."
+    facts = (
+        f"Attention of the CLS token in the last block to the patches, without that to itself, "
+        f"over the image in grey; one scale for all maps, 1 is an even spread.{some} The spread is "
+        f"exp(entropy) over the number of patches, the mean over heads and all "
+        f"{len(before.attention)} images. Images: {gallery.origin}."
     )
+    title = "Where CLS looks"
+    return Figure("attention", title, caption, facts, tuple(rows), scale=scale)
 
 
 def _effective(values: Tensor) -> float:

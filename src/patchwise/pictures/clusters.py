@@ -63,16 +63,19 @@ def clusters_figure(gallery: Gallery, before: Seen, after: Seen, *, seed: int) -
             tiles.append(Tile(patch_map(colours[i]), label, alt, coarse=True))
         rows.append(Row(name, tuple(tiles)))
     caption = (
-        f"All patches of {count} images are put into {k} groups by the direction of their "
-        f"features (k-means, the best of {_STARTS} starts), once with the features before and once "
-        f"after. A group that follows objects from image to image has found something that they "
-        f"share; one that follows a place in the image, or speckles, has not. Groups that "
-        f"hold many of the same patches before and after have the same colour; group 1 is the "
-        f"largest after."
-        f"{_agreement(gallery, first, second)} Images: {gallery.origin}."
+        f"Patches in {k} groups of like features. A group that follows objects from image to image "
+        f"has found something that they share; one that follows a place in the image, or "
+        f"speckles, has not; one that fills an image tells images apart, not their parts."
+        f"{_agreement(gallery, first, second)}"
+    )
+    facts = (
+        f"All patches of {count} images are grouped by the direction of their features (k-means, "
+        f"the best of {_STARTS} starts), once before and once after training. Groups that hold "
+        f"many of the same patches before and after have the same colour; group 1 is the largest "
+        f"after. Images: {gallery.origin}."
     )
     swatches = tuple(Swatch(colour, f"group {n}") for n, colour in enumerate(PALETTE, start=1))
-    return Figure("clusters", "Patches in groups", caption, tuple(rows), swatches)
+    return Figure("clusters", "Patches in groups", caption, facts, tuple(rows), swatches)
 
 
 def _agreement(gallery: Gallery, before: Tensor, after: Tensor) -> str:

@@ -48,7 +48,8 @@ class Figure:
 
     name: str
     title: str
-    caption: str  # how to read it, and the facts behind it
+    caption: str  # how to read it, and what was found
+    facts: str  # how it was made, in full
     rows: tuple[Row, ...]
     swatches: tuple[Swatch, ...] = ()
     scale: Scale | None = None

@@ -69,23 +69,25 @@ def nearest_figure(gallery: Gallery, before: Seen, after: Seen, *, seed: int) ->
                 tiles.append(_tile(gallery, neighbours, (q, place), int(patch[q]), after.grid))
             rows.append(Row(f"{gallery.names[q]}, {state}", tuple(tiles)))
     known = gallery.categories is not None
-    swatches = (Swatch(MARK, "the patch that is asked for"),)
+    swatches = (Swatch(MARK, "the query, whose nearest are sought"),)
     if known:
         swatches += (Swatch(RIGHT, "✓ same category"), Swatch(WRONG, "✗ another one, or none"))
     else:
         swatches += (Swatch(RIGHT, "a patch that was found"),)
     caption = (
-        f"Left, an image with one patch marked; beside it, the most similar patches of other "
-        f"images, each with {_CONTEXT} x {_CONTEXT} patches round it and the cosine of the two "
-        f"features below, at most one of each image. Good features find the same part of the same kind of "
-        f"thing in other light and other colours; poor ones find the same colour, or the same "
-        f"place in the image. Cosines can be compared within a row only: a high one means little "
-        f"where all are high.{_shares(gallery, before, after)} "
-        f"Searched: {len(gallery.images)} images. Images: {gallery.origin}; "
-        f"the marked patches were drawn by seed from the middle of "
+        f"An image with one patch marked, and the most similar patches of other images. Good "
+        f"features find the same part of the same kind of thing in other light and other colours; "
+        f"poor ones find the same colour or the same place.{_shares(gallery, before, after)}"
+    )
+    facts = (
+        f"Below each patch is the cosine of the two features. Compare cosines within a row only: "
+        f"a high one means little where all are high. At most one patch of each of "
+        f"{len(gallery.images)} images, each with {_CONTEXT} x {_CONTEXT} patches round it. "
+        f"Images: {gallery.origin}; the marked patches were drawn by seed from the middle of "
         f"{'an object' if known else 'the images'}."
     )
-    return Figure("nearest", "Nearest patches in other images", caption, tuple(rows), swatches)
+    title = "Nearest patches in other images"
+    return Figure("nearest", title, caption, facts, tuple(rows), swatches)
 
 
 def right_share(
@@ -108,8 +110,8 @@ def _shares(gallery: Gallery, before: Seen, after: Seen) -> str:
     second = right_share(after.patches, gallery.categories)
     queries = int((gallery.categories > 0).sum())
     return (
-        f" The categories are known here: over all {queries} patches that show an object, "
-        f"{first:.0%} of the {_K} nearest are right before and {second:.0%} after."
+        f" The true categories are known here: of the {_K} nearest of all {queries} patches that "
+        f"show an object, {first:.0%} are right before and {second:.0%} after."
     )
 
 
@@ -141,7 +143,7 @@ def _query_tile(gallery: Gallery, image: int, patch: int, grid: tuple[int, int])
     row, column = divmod(patch, grid[1])
     name = gallery.names[image]
     alt = f"The image {name} with the patch in row {row + 1}, column {column + 1} marked."
-    return Tile(pixels, "asked for", alt)
+    return Tile(pixels, "query", alt)
 
 
 def _tile(

@@ -69,18 +69,21 @@ def pca_figure(gallery: Gallery, before: Seen, after: Seen) -> Figure:
             tiles.append(Tile(pixels, label, alt, coarse=True))
         rows.append(Row(name, tuple(tiles)))
     caption = (
-        f"Each square is a patch; patches of like colour have like features. Good features change "
-        f"colour where objects end, not where light or texture changes, and give like "
-        f"parts like colours. Red, green and blue are three directions in the {channels} channels, "
-        f"the same three and with the same colour range for all images, before and after: from "
-        f"each image its mean was subtracted, both sets of features were scaled to equal variance, "
-        f"and one basis was fitted to both together. It holds {colours.share_before:.0%} of the "
-        f"variance within images before and {colours.share_after:.0%} after; the rest is not seen "
-        f"here. Before and after are different spaces in which a direction need not mean "
-        f"the same: compare where colours change, not a colour before with the same one after. "
+        "Each square is a patch; patches of like colour have like features. Good features change "
+        "colour where objects end, not where light or texture changes, and give like parts "
+        "like colours, from image to image."
+    )
+    facts = (
+        f"Red, green and blue are three directions in the {channels} channels, the same three with "
+        f"the same colour range for all images, before and after: from each image its mean was "
+        f"subtracted, both sets of features were scaled to equal variance, and one basis was "
+        f"fitted to both together. It holds {colours.share_before:.0%} of the variance within "
+        f"images before and {colours.share_after:.0%} after; the rest is not seen here. Before "
+        f"and after are different spaces, in which a direction need not mean the same: compare "
+        f"where colours change, not a colour before with the same one after. "
         f"Images: {gallery.origin}; the basis is that of all {count}."
     )
-    return Figure("pca", "Patch features as colours", caption, tuple(rows))
+    return Figure("pca", "Patch features as colours", caption, facts, tuple(rows))
 
 
 def _standardised(features: Tensor) -> Tensor:

@@ -26,12 +26,11 @@ def draw_sheet(figures: Sequence[Figure], *, tile_px: int = 240, columns: int = 
     blocks = []
     for figure in figures:
         blocks.append(_text(figure.title, width, _TITLE_PX, _INK))
-        blocks.append(_text(figure.caption, width, _TEXT_PX, _MUTED))
+        blocks.append(_text(figure.caption, width, _TEXT_PX, _INK))
         for row in figure.rows:
             blocks.append(_text(row.label, width, _TEXT_PX, _INK))
-            blocks += [
-                _strip(part, width, tile_px) for part in _parts(row, columns)
-            ]
+            blocks += [_strip(part, width, tile_px) for part in _parts(row, columns)]
+        blocks.append(_text(figure.facts, width, _LABEL_PX, _MUTED))
     return np.concatenate([np.concatenate([block, _blank(_GAP, width)]) for block in blocks])
 
 

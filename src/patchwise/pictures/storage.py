@@ -38,6 +38,7 @@ class _StoredFigure:
     name: str
     title: str
     caption: str
+    facts: str
     rows: tuple[_StoredRow, ...]
     swatches: tuple[Swatch, ...]
     scale: Scale | None
@@ -93,7 +94,7 @@ def read_figures(folder: Path, *, source: str) -> list[Figure] | None:
 def encode_png(pixels: UInt8[np.ndarray, "H W 3"]) -> bytes:
     """Return an image as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 

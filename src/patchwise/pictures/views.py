@@ -106,18 +106,20 @@ def views_figure(
                 alt = f"{view_name(view)} view of {name}, each patch recoloured on its own."
                 tiles.append(_named(Tile(shown, label, alt), view))
         rows.append(Row(name, tuple(tiles)))
-    recoloured = (
-        "this method recolours no patches"
-        if plain is None
-        else "then every patch recoloured on its own, which is what training sees"
-    )
     caption = (
-        f"Left, the image with the boxes of its views; then each view after cropping, "
-        f"mirroring and colour changes; {recoloured}. The model must give the same "
-        f"answer for all of them: what differs between them it learns to ignore, what they "
-        f"share it must use."
+        "The image with the boxes of its views, and the views. The model must give the same "
+        "answer for all of them: what differs between views it learns to ignore, what they share "
+        "it must use."
     )
-    return Figure("views", "Views of an image", caption, tuple(rows), wide=True)
+    recoloured = "no patch is recoloured on its own" if plain is None else (
+        "then again with every patch recoloured on its own, which is what training sees"
+    )  # fmt: skip
+    facts = (
+        f"Each view is shown after cropping, mirroring and colour changes of the whole; "
+        f"{recoloured}. These are the draws of the first epoch with the settings and the "
+        f"seed given. g: global view, l: local view."
+    )
+    return Figure("views", "Views of an image", caption, facts, tuple(rows), wide=True)
 
 
 def matches_figure(batch: ImageBatch, names: Sequence[str], views: MultiCropViews) -> Figure:
@@ -133,14 +135,19 @@ def matches_figure(batch: ImageBatch, names: Sequence[str], views: MultiCropView
             rows.append(row)
             counts.append(f"{count} of {patches}")
     caption = (
-        f"Two views of an image whose bright patches show the same place: each number stands on "
-        f"one matched pair and on the place in the image where it lies, and the student's patch must "
-        f"predict what the teacher makes of its partner. Dark patches have no partner. At most "
-        f"{_NUMBERED} pairs of a row are numbered; in the order of the rows, {', '.join(counts)} "
-        f"patches of the teacher's view are matched. Pairs come from the boxes alone and "
-        f"are right to about half a patch."
+        "Equal numbers show the same place: in the image, in the teacher's view and in the "
+        "student's. The student's patch must predict what the teacher makes of its partner, "
+        "although colour, size and surroundings differ. If a number stood on different things, "
+        "training would be taught wrong."
     )
-    return Figure("matches", "Matched patches", caption, tuple(rows), wide=True)
+    facts = (
+        f"Dark patches have no partner: they lie outside the other view, or are left over where a "
+        f"view has more patches on the common part than the other. Pairs come from the "
+        f"boxes alone and are right to about half a patch. At most {_NUMBERED} pairs of a row are "
+        f"numbered; matched in all, row by row: {', '.join(counts)} patches of the teacher's view. "
+        f"These are the draws of the first epoch with the settings and the seed given."
+    )
+    return Figure("matches", "Matched patches", caption, facts, tuple(rows), wide=True)
 
 
 def _match_row(
@@ -242,7 +249,7 @@ def _on_grid(pixels: Pixels, grid: tuple[int, int]) -> Pixels:
 
 
 def _colour(view: int) -> str:
-    return PALETTE[view % len(PALETTE)]
+    return PALETTE[1 + view % (len(PALETTE) - 1)]  # grey would be lost in an image
 
 
 def _short(view: int) -> str:

@@ -17,7 +17,7 @@ def data_uri(tile: Tile) -> str:
     if tile.coarse:
         return _address("image/png", png)
     buffer = io.BytesIO()
-    Image.fromarray(tile.pixels).save(buffer, "WEBP", quality=_QUALITY, method=6)
+    Image.fromarray(tile.pixels).save(buffer, "WEBP", quality=_QUALITY)
     webp = buffer.getvalue()
     return _address("image/webp", webp) if len(webp) < len(png) else _address("image/png", png)
 

@@ -1,0 +1,127 @@
+"""What is drawn of views is what training sees; equal numbers show the same content."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from patchwise.augment.multicrop import make_multicrop
+from patchwise.configs.methods import DINOConfig, PWSelfConfig
+from patchwise.configs.views import ViewsConfig
+from patchwise.pictures import views as module
+from patchwise.pictures.drawing import Pixels
+from patchwise.pictures.views import (
+    matches_figure,
+    spread,
+    training_views,
+    view_figures,
+    view_name,
+    view_pixels,
+)
+from patchwise.types import ImageBatch
+
+PLAIN = ViewsConfig(
+    base_px=128, global_px=64, local_px=32, local_count=2, jitter_prob=0, grayscale_prob=0,
+    blur_probs=(0, 0, 0), solarise_probs=(0, 0, 0),
+)  # fmt: skip
+METHOD = PWSelfConfig(views=PLAIN, recolour_patches=False)
+
+
+def coordinate_batch() -> ImageBatch:
+    """Images whose red and green are each pixel's own (y, x), as shares of the image."""
+    height, width = 128, 160
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    pixels = torch.stack([255 * y / height, 255 * x / width, torch.zeros(height, width)])
+    pixels = pixels.round().to(torch.uint8).expand(2, -1, -1, -1).contiguous()
+    return ImageBatch(pixels, torch.tensor([[height, width]] * 2), torch.tensor([3, 8]), 0)
+
+
+def test_views_are_those_of_training() -> None:
+    batch = coordinate_batch()
+    config = dataclasses.replace(METHOD, recolour_patches=True)
+    drawn = training_views(batch, config, patch_px=8, seed=5)
+    trained = make_multicrop(
+        batch, PLAIN, patch_colour=config.patch_colour, patch_px=8, seed=5
+    )
+    for one, other in zip(drawn.pixels, trained.pixels, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_view_pixels_undo_the_normalisation() -> None:
+    batch = coordinate_batch()
+    drawn = training_views(batch, METHOD, patch_px=8, seed=0)
+    for image in range(2):
+        for view, crop in enumerate(drawn.crops):
+            top, left, height, width = crop.boxes[image].tolist()
+            shown = view_pixels(drawn, view, image).astype(float)
+            assert shown[..., 0].mean() == pytest.approx(255 * (top + height / 2) / 128, abs=2)
+            assert shown[..., 1].mean() == pytest.approx(255 * (left + width / 2) / 160, abs=2)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_equal_numbers_show_the_same_content(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask a coordinate image at the very places where the numbers are drawn."""
+    asked: list[tuple[int, np.ndarray]] = []
+
+    def look(pixels: Pixels, number: int, at: tuple[float, float], size_px: int) -> Pixels:
+        content = pixels[min(int(at[0]), len(pixels) - 1), min(int(at[1]), pixels.shape[1] - 1)]
+        asked.append((number, content[:2] / 255))
+        return pixels
+
+    monkeypatch.setattr(module, "_number", look)
+    monkeypatch.setattr(module, "frame", lambda pixels, *_, **__: pixels)
+    batch = coordinate_batch()
+    drawn = training_views(batch, METHOD, patch_px=8, seed=seed)
+    matches_figure(batch, ["a", "b"], drawn)
+    starts = [i for i, (number, _) in enumerate(asked) if number == 0] + [len(asked)]
+    tiles = [asked[a:b] for a, b in zip(starts, starts[1:], strict=False)]
+    assert len(tiles) % 3 == 0
+    for place, teacher, student in zip(tiles[::3], tiles[1::3], tiles[2::3], strict=True):
+        for (n, where), (m, in_teacher), (k, in_student) in zip(
+            place, teacher, student, strict=True
+        ):
+            assert n == m == k
+            # A global patch is at most an eighth of the image; a tile's pixel adds a little.
+            assert np.abs(where - in_teacher).max() < 0.02
+            assert np.abs(in_teacher - in_student).max() < 0.125 / 2 + 0.05
+
+
+def test_numbers_lie_apart() -> None:
+    points = torch.rand(60, 2, generator=torch.Generator().manual_seed(0))
+    chosen = spread(points, 9)
+    assert len(set(chosen.tolist())) == 9
+    assert chosen.tolist() == sorted(chosen.tolist())
+    assert float(torch.pdist(points[chosen]).min()) > 0.2
+    assert spread(points[:4], 9).tolist() == [0, 1, 2, 3]
+
+
+def test_names() -> None:
+    assert [view_name(v) for v in range(4)] == ["global 1", "global 2", "local 1", "local 2"]
+
+
+def test_all_views_are_shown_and_recoloured_ones_beside_them() -> None:
+    batch = coordinate_batch()
+    plain = view_figures(batch, ["a", "b"], METHOD, patch_px=8, seed=0)
+    assert [figure.name for figure in plain] == ["views", "matches"]
+    assert [len(row.tiles) for row in plain[0].rows] == [5, 5]
+    config = dataclasses.replace(METHOD, recolour_patches=True)
+    both = view_figures(batch, ["a", "b"], config, patch_px=8, seed=0)[0]
+    assert [len(row.tiles) for row in both.rows] == [9, 9]
+    assert (both.rows[0].tiles[1].pixels == plain[0].rows[0].tiles[1].pixels).all()
+    assert (both.rows[0].tiles[1].pixels != both.rows[0].tiles[2].pixels).any()
+
+
+@pytest.mark.parametrize(
+    "config", [DINOConfig(views=PLAIN), dataclasses.replace(METHOD, matching=False)]
+)
+def test_a_method_that_matches_no_patches_has_no_figure_of_it(config: Any) -> None:
+    figures = view_figures(coordinate_batch(), ["a", "b"], config, patch_px=8, seed=0)
+    assert [figure.name for figure in figures] == ["views"]
+
+
+def test_no_local_views_are_no_trouble() -> None:
+    config = dataclasses.replace(METHOD, views=dataclasses.replace(PLAIN, local_count=0))
+    figures = view_figures(coordinate_batch(), ["a", "b"], config, patch_px=8, seed=0)
+    assert [len(figure.rows) for figure in figures] == [2, 2]
