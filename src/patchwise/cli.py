@@ -119,7 +119,7 @@ def report(
 
 
 @app.command()
-def views(
+def views(  # noqa: PLR0913 - one parameter an option
     image: Annotated[Path, typer.Argument(help="An image file.")],
     out: Annotated[Path, typer.Option(help="A .png or .html file.")],
     recipe: Recipe = None,

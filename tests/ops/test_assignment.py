@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from patchwise.errors import RangeError, ShapeError
-from patchwise.ops.assignment import greedy_assignment, k_means
 from patchwise.ops.assignment import _move as move_centres
+from patchwise.ops.assignment import greedy_assignment, k_means
 
 
 def planted(seed: int, groups: int, each: int = 30) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,7 +21,7 @@ _DEFAULT_RECIPE = "small"
 _ASSUMED_IMAGES = 10_000  # for recipes that count them; no view depends on it
 
 
-def views(
+def views(  # noqa: PLR0913 - one option each
     image: str | Path,
     *,
     out: str | Path,

@@ -171,7 +171,9 @@ def _context(image: Pixels, patch: int, grid: tuple[int, int], colour: str) -> P
     ]
     box = (first[0] * patch_px, first[1] * patch_px, side * patch_px, side * patch_px)
     pixels = resize(cut(image, box), _SIDE_PX, _SIDE_PX)
-    return frame(pixels, _box(patch, grid, (first[0], first[1]), _SIDE_PX / side), colour, width_px=5)
+    return frame(
+        pixels, _box(patch, grid, (first[0], first[1]), _SIDE_PX / side), colour, width_px=5
+    )
 
 
 def _box(

@@ -1,10 +1,11 @@
 """What training is shown: the views of an image, and which of their patches are matched."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchwise.augment.crop import Crops, patch_centres
@@ -128,12 +129,20 @@ def matches_figure(batch: ImageBatch, names: Sequence[str], views: MultiCropView
     The teacher's first global view is paired with the second one, and with a local view.
     """
     others = [view for view in (1, GLOBAL_VIEWS) if view < len(views.crops)]
-    rows, counts = [], []
+    rows, counts, misses = [], [], []
     for image, name in enumerate(names):
         for other in others:
-            row, count, patches = _match_row(batch, views, image, name, other)
-            rows.append(row)
-            counts.append(f"{count} of {patches}")
+            pair = _pair_of_views(views, image, other)
+            rows.append(_match_row(batch, views, image, name, pair))
+            counts.append(f"{len(pair.centres)} of {views.grids[0][0] * views.grids[0][1]}")
+            misses.append(pair.miss)
+    miss = torch.cat(misses)
+    apart = (
+        f"{float(miss.mean()):.2f} of the width of a teacher's patch apart on average, at most "
+        f"{float(miss.max()):.2f}"
+        if len(miss)
+        else "not defined here, where nothing is matched"
+    )
     caption = (
         "Equal numbers show the same place: in the image, in the teacher's view and in the "
         "student's. The student's patch must predict what the teacher makes of its partner, "
@@ -142,29 +151,48 @@ def matches_figure(batch: ImageBatch, names: Sequence[str], views: MultiCropView
     )
     facts = (
         f"Dark patches have no partner: they lie outside the other view, or are left over where a "
-        f"view has more patches on the common part than the other. Pairs come from the "
-        f"boxes alone and are right to about half a patch. At most {_NUMBERED} pairs of a row are "
-        f"numbered; matched in all, row by row: {', '.join(counts)} patches of the teacher's view. "
-        f"These are the draws of the first epoch with the settings and the seed given."
+        f"view has more patches on the common part than the other. Pairs come from the boxes "
+        f"alone, in whole patches: centres of partners are {apart}. At most {_NUMBERED} pairs of "
+        f"a row are numbered; matched in all, row by row: {', '.join(counts)} patches of the "
+        f"teacher's view. These are the draws of the first epoch with the settings and the seed "
+        f"given."
     )
     return Figure("matches", "Matched patches", caption, facts, tuple(rows), wide=True)
 
 
-def _match_row(
-    batch: ImageBatch, views: MultiCropViews, image: int, name: str, other: int
-) -> tuple[Row, int, int]:
-    """Return the row of one pair of views, its number of matches, and the teacher's patches."""
-    crops = [_one(views.crops[view], image) for view in (0, other)]
-    grids = [views.grids[view] for view in (0, other)]
-    found = match_patches(
-        crops[0].boxes, crops[0].flip, grids[0], crops[1].boxes, crops[1].flip, grids[1]
-    )
+@dataclass(frozen=True)
+class _Pair:
+    """The matches of two views of one image."""
+
+    views: tuple[int, int]
+    crops: tuple[Crops, Crops]  # of this image alone
+    patches: tuple[Int[Tensor, " M"], Int[Tensor, " M"]]  # in each view, from 0
+    centres: Float[Tensor, "M 2"]  # of the first view's patches, in the image
+    miss: Float[Tensor, " M"]  # distance of the partners' centres, in widths of the first's patch
+
+
+def _pair_of_views(views: MultiCropViews, image: int, other: int) -> _Pair:
+    """Match the first view with another one, as training does."""
+    a, b = _one(views.crops[0], image), _one(views.crops[other], image)
+    grid_a, grid_b = views.grids[0], views.grids[other]
+    found = match_patches(a.boxes, a.flip, grid_a, b.boxes, b.flip, grid_b)
     valid = found.valid[0]
-    pairs = [index[0, valid] - 1 for index in (found.index_a, found.index_b)]
-    centres = patch_centres(crops[0], grids[0])[0].flatten(0, 1)[pairs[0]]  # [M, 2]
-    chosen = spread(centres, _NUMBERED)
-    tiles = [_places_tile(batch, image, name, crops, (0, other), centres[chosen])]
-    for view, grid, index in zip((0, other), grids, pairs, strict=True):
+    patches = found.index_a[0, valid] - 1, found.index_b[0, valid] - 1
+    centres = [
+        patch_centres(crop, grid)[0].flatten(0, 1)[index]
+        for crop, grid, index in zip((a, b), (grid_a, grid_b), patches, strict=True)
+    ]
+    patch = a.boxes[0, 2:] / torch.tensor(grid_a)  # height and width in the image
+    miss = ((centres[0] - centres[1]) / patch).abs().amax(dim=1)
+    return _Pair((0, other), (a, b), patches, centres[0], miss)
+
+
+def _match_row(batch: ImageBatch, views: MultiCropViews, image: int, name: str, pair: _Pair) -> Row:
+    """Return the image and both views, with some pairs numbered."""
+    chosen = spread(pair.centres, _NUMBERED)
+    tiles = [_places_tile(batch, image, name, pair, chosen)]
+    for view, index in zip(pair.views, pair.patches, strict=True):
+        grid = views.grids[view]
         kept = np.zeros(grid[0] * grid[1], dtype=np.bool_)
         kept[index.numpy()] = True
         pixels = _on_grid(view_pixels(views, view, image), grid)
@@ -176,8 +204,7 @@ def _match_row(
         role = "teacher" if view == 0 else "student"
         alt = f"{view_name(view)} view of {name}: {len(index)} matched patches, some numbered."
         tiles.append(Tile(pixels, f"{view_name(view)} ({role})", alt))
-    label = f"{name}: global 1 and {view_name(other)}"
-    return Row(label, tuple(tiles)), len(centres), grids[0][0] * grids[0][1]
+    return Row(f"{name}: global 1 and {view_name(pair.views[1])}", tuple(tiles))
 
 
 def spread(points: Float[Tensor, "M 2"], count: int) -> Int[Tensor, " m"]:
@@ -214,18 +241,13 @@ def _boxes_tile(batch: ImageBatch, image: int, name: str, crops: Sequence[Crops]
 
 
 def _places_tile(
-    batch: ImageBatch,
-    image: int,
-    name: str,
-    crops: Sequence[Crops],
-    views: tuple[int, int],
-    places: Float[Tensor, "m 2"],
+    batch: ImageBatch, image: int, name: str, pair: _Pair, chosen: Int[Tensor, " m"]
 ) -> Tile:
     pixels, factor = _original(batch, image)
-    for view, crop in zip(views, crops, strict=True):
+    for view, crop in zip(pair.views, pair.crops, strict=True):
         top, left, height, width = (factor * side for side in crop.boxes[0].tolist())
         pixels = frame(pixels, (top, left, height, width), _colour(view))
-    for number, (y, x) in enumerate((factor * places).tolist()):
+    for number, (y, x) in enumerate((factor * pair.centres[chosen]).tolist()):
         pixels = _number(pixels, number, (y, x), round(0.8 * _TAG_PX))
     alt = f"The image {name} with both boxes and the places of the numbered patches."
     return Tile(pixels, "image", alt)

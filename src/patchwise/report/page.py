@@ -16,6 +16,7 @@ from patchwise.report.record import RunRecord
 from patchwise.report.scores import score_tables
 from patchwise.report.words import visible
 
+
 @dataclass(frozen=True)
 class Contents:
     """An entry of the list of contents."""
@@ -78,7 +79,7 @@ def _render(template: str, **values: Any) -> str:  # noqa: ANN401 - whatever the
 
 def percent(score: float | None) -> str:
     """Return a score in [0, 1] as percent with one digit; a dash for none."""
-    return "–" if score is None else f"{100 * score:.1f}"
+    return "\u2013" if score is None else f"{100 * score:.1f}"
 
 
 def _finalised(value: object) -> object:

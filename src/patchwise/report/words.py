@@ -6,7 +6,7 @@ _HIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}  # controls, marks of direc
 
 
 def visible(text: str) -> str:
-    """Return a text with characters that cannot be seen written out as ``\\u202e``.
+    r"""Return a text with characters that cannot be seen written out as ``\\u202e``.
 
     A name with marks of direction in it would otherwise turn round the words beside it. Line
     breaks and tabs stay as they are.

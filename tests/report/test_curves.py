@@ -1,0 +1,51 @@
+"""Which curves come out of which log."""
+
+import math
+
+from patchwise.report.curves import make_charts, missing_curves, warnings
+from tests.report.records import HOSTILE, log_lines
+from tests.small_runs import run_config
+
+
+def titles(log: list[dict[str, object]]) -> list[str]:
+    return [chart.title for chart in make_charts(log, run_config())]
+
+
+def test_everything_that_is_logged_is_drawn_validation_first() -> None:
+    found = titles(log_lines())
+    assert found[:3] == ["Validation", "Loss", "Learning rate"]
+    assert {"Entropy of the answers", "Prototypes in use", "Position bias", "new one"} <= set(found)
+    assert missing_curves(log_lines()) == []
+
+
+def test_an_older_log_without_health_is_no_trouble() -> None:
+    log = log_lines(health=False)
+    assert "Position bias" not in titles(log)
+    assert "Position bias" in missing_curves(log)
+    assert "Loss" not in missing_curves(log)
+
+
+def test_an_empty_log_has_no_charts() -> None:
+    assert make_charts([], run_config()) == []
+    assert "Loss" in missing_curves([])
+
+
+def test_the_loss_is_beside_that_of_saying_nothing() -> None:
+    config = run_config()
+    loss = next(c for c in make_charts(log_lines(), config) if c.title == "Loss")
+    assert loss.levels == ((math.log(config.method.prototypes), "ln K = ln 24"),)
+
+
+def test_points_are_those_of_the_log_without_what_is_not_finite() -> None:
+    log = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": float("nan")}, {"step": 3, "loss": 1}]
+    (chart,) = make_charts(log, run_config())
+    assert list(chart.lines[0].points) == [(1, 2.0), (3, 1.0)]
+
+
+def test_warnings_are_told_and_marked() -> None:
+    log = log_lines(warnings=True)
+    (found,) = warnings(log)
+    assert (found.step, found.cause, found.message) == (20, "collapse", HOSTILE[0])
+    assert all(chart.moments == (20,) for chart in make_charts(log, run_config())
+               if chart.title != "Validation")  # fmt: skip
+    assert warnings([{"step": 3, "warning": "text"}])[0].message == "text"

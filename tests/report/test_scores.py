@@ -1,0 +1,47 @@
+"""Scores stand beside each other only where they may."""
+
+from patchwise.report.scores import score_tables
+from tests.report.records import HOSTILE, knn, segmentation
+
+
+def test_one_protocol_is_one_table_with_a_row_a_subject() -> None:
+    (table,) = score_tables([knn("raw", 0.2), knn("before", 0.3), knn("after", 0.6)])
+    assert [row.name for row in table.rows] == ["raw", "before", "after"]
+    assert table.columns == ("accuracy", "top 5", "balanced accuracy")
+    assert table.rows[2].scores == (0.6, 0.9, 0.4)
+    assert table.best[0] == 0.6
+
+
+def test_settings_that_differ_are_never_in_one_table() -> None:
+    tables = score_tables([knn("before", 0.3), knn("after", 0.9, k=5)])
+    assert len(tables) == 3
+    overview, first, second = tables
+    assert [row.scores for row in overview.rows] == [(0.3, None), (None, 0.9)]
+    assert overview.best == (None, None)
+    assert len(first.rows) == len(second.rows) == 1
+
+
+def test_several_protocols_have_an_overview() -> None:
+    evaluations = [knn("before", 0.3), knn("after", 0.6),
+                   segmentation("before", 0.1), segmentation("after", 0.2)]  # fmt: skip
+    overview, _, segmented = score_tables(evaluations)
+    assert overview.columns == ("knn/test: accuracy", "segmentation/test: mIoU")
+    assert [row.scores for row in overview.rows] == [(0.3, 0.1), (0.6, 0.2)]
+    assert [line.name for line in segmented.classes] == ["cat", HOSTILE[0]]
+    assert segmented.classes[0].scores == (0.1, 0.2)
+    assert segmented.classes[1].scores == (None, None)
+
+
+def test_all_settings_are_behind_the_table() -> None:
+    (table,) = score_tables([knn("before", 0.3), knn("after", 0.6)])
+    facts = {fact.name: fact.value for fact in table.settings}
+    assert facts["k"] == "20"
+    assert facts["size_px"] == "64 x 48"
+    assert facts["Seed"] == "0"
+    assert "400" in facts["Data"]
+    assert "weights aaaaaaaaaaaaaaaa" in facts["before"]
+    assert "torch 2.13.0" in facts["Packages"]
+
+
+def test_no_evaluations_no_tables() -> None:
+    assert score_tables([]) == []
