@@ -22,10 +22,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"data", "methods", "models", "ops"},
     "eval": {"data", "models", "ops"},
     "pictures": {"augment", "data", "models", "ops"},
-    "report": {"eval", "pictures"},
+    "reporting": {"eval", "pictures"},
     "recipes": {"data", "models"},
     "listing": {"recipes"},
-    "api": {"data", "eval", "models", "pictures", "recipes", "report", "training"},
+    "api": {"data", "eval", "models", "pictures", "recipes", "reporting", "training"},
     "demo": {"api", "data", "eval", "models", "training"},
     "cli": {"api", "demo", "listing"},
     "__main__": {"cli"},
@@ -77,7 +77,7 @@ def test_the_report_knows_only_the_types_of_results() -> None:
     evaluation = {
         module
         for file in files()
-        if part_of(file) == "report"
+        if part_of(file) == "reporting"
         for module in imported(file)
         if module.startswith("patchwise.eval")
     }

@@ -28,8 +28,8 @@ from patchwise.pictures.pca import pca_figure
 from patchwise.pictures.storage import read_figures, write_figures
 from patchwise.pictures.views import view_figures
 from patchwise.randomness import random_order
-from patchwise.report.page import run_page
-from patchwise.report.record import RunRecord
+from patchwise.reporting.page import run_page
+from patchwise.reporting.record import RunRecord
 from patchwise.training.folder import RunFolder, read_json
 from patchwise.training.log import read_log
 

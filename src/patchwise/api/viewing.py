@@ -15,7 +15,7 @@ from patchwise.files import atomic_path, write_text
 from patchwise.pictures.sheet import draw_sheet
 from patchwise.pictures.views import view_figures
 from patchwise.recipes import Facts, make_config
-from patchwise.report.page import figures_page
+from patchwise.reporting.page import figures_page
 
 _DEFAULT_RECIPE = "small"
 _ASSUMED_IMAGES = 10_000  # for recipes that count them; no view depends on it

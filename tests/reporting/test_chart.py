@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from patchwise.report.chart import Chart, Line, describe, draw_chart, thin, ticks
+from patchwise.reporting.chart import Chart, Line, describe, draw_chart, thin, ticks
 
 CHART = Chart(
     "one", "Loss", "step", "nats", (Line("loss", [(0, 4.0), (50, 3.0), (100, 1.0)]),), "meaning"

@@ -14,7 +14,7 @@ from patchwise.eval.results import (
     SegmentationResult,
 )
 from patchwise.pictures.figure import Figure, Row, Scale, Swatch, Tile
-from patchwise.report.record import RunRecord
+from patchwise.reporting.record import RunRecord
 from tests.small_runs import run_config
 
 HOSTILE = (

@@ -2,8 +2,8 @@
 
 import math
 
-from patchwise.report.curves import make_charts, missing_curves, warnings
-from tests.report.records import HOSTILE, log_lines
+from patchwise.reporting.curves import make_charts, missing_curves, warnings
+from tests.reporting.records import HOSTILE, log_lines
 from tests.small_runs import run_config
 
 

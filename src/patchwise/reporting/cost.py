@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from patchwise.report.record import RunRecord
-from patchwise.report.words import duration, gibibytes, whole
+from patchwise.reporting.record import RunRecord
+from patchwise.reporting.words import duration, gibibytes, whole
 
 
 @dataclass(frozen=True)

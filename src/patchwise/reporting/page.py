@@ -8,13 +8,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from patchwise.pictures.figure import Figure
-from patchwise.report.chart import draw_chart
-from patchwise.report.cost import costs, summary, versions
-from patchwise.report.curves import make_charts, missing_curves, warnings
-from patchwise.report.embedded import data_uri
-from patchwise.report.record import RunRecord
-from patchwise.report.scores import score_tables
-from patchwise.report.words import visible
+from patchwise.reporting.chart import draw_chart
+from patchwise.reporting.cost import costs, summary, versions
+from patchwise.reporting.curves import make_charts, missing_curves, warnings
+from patchwise.reporting.embedded import data_uri
+from patchwise.reporting.record import RunRecord
+from patchwise.reporting.scores import score_tables
+from patchwise.reporting.words import visible
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def figures_page(title: str, figures: Sequence[Figure], settings: str) -> str:
 
 def _render(template: str, **values: Any) -> str:  # noqa: ANN401 - whatever the template shows
     environment = Environment(
-        loader=PackageLoader("patchwise.report", "templates"),
+        loader=PackageLoader("patchwise.reporting", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -14,14 +14,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from patchwise.report.page import run_page
-from tests.report.records import HOSTILE, figures, knn, log_lines, record, segmentation
+from patchwise.reporting.page import run_page
+from tests.reporting.records import HOSTILE, figures, knn, log_lines, record, segmentation
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 BROWSER = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))),
+    (
+        path
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (path := shutil.which(name))
+    ),
     None,
-)  # fmt: skip
+)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium on the path")
 
 WIDTHS, SCHEMES = (390, 1280), ("light", "dark")
@@ -69,8 +73,10 @@ def visit(browser: Any, file: Path, width: int = 1280, scheme: str = "light") ->
     address = file.as_uri()
     page.on(
         "request",
-        lambda r: None if r.url.startswith("data:") or r.url == address else found.requests.append(r.url),
-    )  # fmt: skip
+        lambda r: (
+            None if r.url.startswith("data:") or r.url == address else found.requests.append(r.url)
+        ),
+    )
     page.goto(address)
     return found
 

@@ -1,7 +1,7 @@
 """Scores stand beside each other only where they may."""
 
-from patchwise.report.scores import score_tables
-from tests.report.records import HOSTILE, knn, segmentation
+from patchwise.reporting.scores import score_tables
+from tests.reporting.records import HOSTILE, knn, segmentation
 
 
 def test_one_protocol_is_one_table_with_a_row_a_subject() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from patchwise.report.words import duration, gibibytes, visible, whole
+from patchwise.reporting.words import duration, gibibytes, visible, whole
 
 
 @pytest.mark.parametrize(

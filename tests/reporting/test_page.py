@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from patchwise.report.page import figures_page, percent, run_page
-from tests.report.records import HOSTILE, figures, knn, log_lines, record, segmentation
+from patchwise.reporting.page import figures_page, percent, run_page
+from tests.reporting.records import HOSTILE, figures, knn, log_lines, record, segmentation
 
 VOID = {"meta", "link", "img", "br", "path", "circle"}
 

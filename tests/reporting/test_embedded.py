@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from patchwise.pictures.figure import Tile
-from patchwise.report.embedded import data_uri
+from patchwise.reporting.embedded import data_uri
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 

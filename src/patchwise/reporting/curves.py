@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from patchwise.configs.run import RunConfig
-from patchwise.report.chart import Chart, Line
+from patchwise.reporting.chart import Chart, Line
 
 Log = Sequence[Mapping[str, Any]]
 _STEPS = "optimiser step"

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from patchwise.eval.results import Evaluation, Fingerprint, KNNResult, Result, SegmentationResult
-from patchwise.report.cost import Fact
-from patchwise.report.words import duration, gibibytes, whole
+from patchwise.reporting.cost import Fact
+from patchwise.reporting.words import duration, gibibytes, whole
 
 Scores = tuple[float | None, ...]
 

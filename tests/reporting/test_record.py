@@ -1,6 +1,6 @@
 """What is known of a run."""
 
-from tests.report.records import log_lines, record
+from tests.reporting.records import log_lines, record
 
 
 def test_facts_are_the_lines_of_the_version() -> None:

@@ -1,7 +1,7 @@
 """Facts about a run and its cost."""
 
-from patchwise.report.cost import Fact, costs, summary, versions
-from tests.report.records import record
+from patchwise.reporting.cost import Fact, costs, summary, versions
+from tests.reporting.records import record
 
 
 def values(facts: list[Fact]) -> dict[str, str]:
