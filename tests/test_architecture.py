@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pictures": {"augment", "data", "models", "ops"},
     "reporting": {"eval", "pictures"},
     "recipes": {"data", "models"},
-    "listing": {"recipes"},
+    "listing": {"eval", "recipes"},
     "api": {"data", "eval", "models", "pictures", "recipes", "reporting", "training"},
     "demo": {"api", "data", "eval", "models", "training"},
     "cli": {"api", "demo", "listing"},

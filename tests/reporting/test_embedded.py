@@ -31,7 +31,3 @@ def test_photographs_are_small_and_close() -> None:
     assert uri.startswith("data:image/webp;base64,")
     assert np.abs(decoded(uri).astype(float) - smooth).mean() < 6
     assert len(uri) < len(data_uri(Tile(tile.pixels, "label", "alt", coarse=True)))
-
-
-def test_a_flat_image_stays_a_png_if_that_is_smaller() -> None:
-    assert data_uri(Tile(np.zeros((2, 2, 3), np.uint8), "label", "alt")).startswith("data:image/")

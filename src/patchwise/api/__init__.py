@@ -1,7 +1,16 @@
 """What users call: everything below, composed. The command line calls the same functions."""
 
+from patchwise.api.evaluation import describe_result, evaluate, save_result
 from patchwise.api.reporting import report
 from patchwise.api.training import forecast_training, train
 from patchwise.api.viewing import views
 
-__all__ = ["forecast_training", "report", "train", "views"]
+__all__ = [
+    "describe_result",
+    "evaluate",
+    "forecast_training",
+    "report",
+    "save_result",
+    "train",
+    "views",
+]

@@ -4,19 +4,21 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path, PurePath
-from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int, UInt8
 from numpy.typing import NDArray
+from torch import Tensor
 
+from patchwise.api.validation import read_evaluations
 from patchwise.configs.run import RunConfig
 from patchwise.data.images import ImageProblem, ResizeRule, centre_crop, collate, resize_image
+from patchwise.data.segmentation import SCENES_SEED
 from patchwise.data.source import ImageSource, open_source
-from patchwise.data.synthetic import Scenes, render_scenes
+from patchwise.data.synthetic import CATEGORIES, Scenes, render_scenes
 from patchwise.errors import CheckpointError, DataError
-from patchwise.eval.results import Evaluation, parse_result
-from patchwise.eval.scenes import EVALUATION_SEED, majority_category
+from patchwise.eval.squares import class_shares
 from patchwise.files import write_text
 from patchwise.models.weights import load_backbone
 from patchwise.pictures.attention import attention_figure
@@ -87,14 +89,7 @@ def _read_record(folder: RunFolder) -> RunRecord:
         log=read_log(folder.log) if folder.log.exists() else [],
         version=folder.version.read_text(encoding="utf-8") if folder.version.exists() else "",
         results=results.get("train"),
-        evaluations=_evaluations(results, folder),
-    )
-
-
-def _evaluations(results: dict[str, Any], folder: RunFolder) -> tuple[Evaluation, ...]:
-    return tuple(
-        Evaluation(str(each["subject"]), parse_result(each["result"], source=str(folder.results)))
-        for each in results.get("evaluations", [])
+        evaluations=read_evaluations(folder) if results else (),
     )
 
 
@@ -154,13 +149,13 @@ def _gallery(source: ImageSource, config: RunConfig) -> Gallery:
     if isinstance(source, Scenes):
         side_px = min(128, max(64, side_px)) // patch_px * patch_px
         ids = _SCENES_FROM + random_order(10 * _SEARCHED, seed)[:_SEARCHED]
-        scenes = render_scenes(ids, size_px=side_px, seed=EVALUATION_SEED)
+        scenes = render_scenes(ids, size_px=side_px, seed=SCENES_SEED)
         return Gallery(
             images=scenes.images,
             names=tuple(f"scene {index}" for index in ids),
             shown=_SHOWN,
             origin=f"synthetic scenes of {side_px} px that no training uses, drawn by seed {seed}",
-            categories=majority_category(torch.from_numpy(scenes.semantic), patch_px=patch_px),
+            categories=_majority(torch.from_numpy(scenes.semantic), patch_px),
         )
     resize_px = round(side_px * 256 / 224)
     images, ids = _read_some(source, _SEARCHED, seed)
@@ -171,6 +166,13 @@ def _gallery(source: ImageSource, config: RunConfig) -> Gallery:
         shown=min(_SHOWN, len(ids)),
         origin=f"those of the run itself, {side_px} px from their middle, drawn by seed {seed}",
     )
+
+
+def _majority(semantic: UInt8[Tensor, "B H W"], patch_px: int) -> Int[Tensor, "B N"]:
+    """Return the category 1, 2, ... that covers at least half of each patch; 0 if none does."""
+    shares = class_shares(semantic, patch_px=patch_px, classes=1 + len(CATEGORIES))
+    most, category = shares[..., 1:].max(dim=-1)
+    return torch.where(most >= 0.5, category + 1, 0)
 
 
 def _read_some(

@@ -94,7 +94,7 @@ def read_figures(folder: Path, *, source: str) -> list[Figure] | None:
 def encode_png(pixels: UInt8[np.ndarray, "H W 3"]) -> bytes:
     """Return an image as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=4)
     return buffer.getvalue()
 
 

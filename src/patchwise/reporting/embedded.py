@@ -12,14 +12,12 @@ _QUALITY = 88
 
 
 def data_uri(tile: Tile) -> str:
-    """Return a tile as a ``data:`` address: PNG if it is flat or that is smaller, else WebP."""
-    png = encode_png(tile.pixels)
+    """Return a tile as a ``data:`` address: flat squares exactly, photographs as WebP."""
     if tile.coarse:
-        return _address("image/png", png)
+        return _address("image/png", encode_png(tile.pixels))
     buffer = io.BytesIO()
-    Image.fromarray(tile.pixels).save(buffer, "WEBP", quality=_QUALITY)
-    webp = buffer.getvalue()
-    return _address("image/webp", webp) if len(webp) < len(png) else _address("image/png", png)
+    Image.fromarray(tile.pixels).save(buffer, "WEBP", quality=_QUALITY, method=2)
+    return _address("image/webp", buffer.getvalue())
 
 
 def _address(kind: str, content: bytes) -> str:
