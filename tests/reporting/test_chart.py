@@ -113,5 +113,5 @@ def test_long_lines_are_thinned_to_means() -> None:
     points = [(float(x), float(x % 2)) for x in range(1000)]
     few = thin(points)
     assert len(few) <= 400
-    assert few[0] == (1.0, pytest.approx(1 / 3))
+    assert few[0] == pytest.approx((1.0, 1 / 3))
     assert thin(points[:400]) == points[:400]

@@ -2,12 +2,12 @@
 
 import math
 
-from patchwise.reporting.curves import make_charts, missing_curves, warnings
+from patchwise.reporting.curves import Log, make_charts, missing_curves, warnings
 from tests.reporting.records import HOSTILE, log_lines
 from tests.small_runs import run_config
 
 
-def titles(log: list[dict[str, object]]) -> list[str]:
+def titles(log: Log) -> list[str]:
     return [chart.title for chart in make_charts(log, run_config())]
 
 
@@ -37,7 +37,7 @@ def test_the_loss_is_beside_that_of_saying_nothing() -> None:
 
 
 def test_points_are_those_of_the_log_without_what_is_not_finite() -> None:
-    log = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": float("nan")}, {"step": 3, "loss": 1}]
+    log: Log = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": float("nan")}, {"step": 3, "loss": 1}]
     (chart,) = make_charts(log, run_config())
     assert list(chart.lines[0].points) == [(1, 2.0), (3, 1.0)]
 

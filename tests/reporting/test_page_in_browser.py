@@ -69,15 +69,17 @@ def visit(browser: Any, file: Path, width: int = 1280, scheme: str = "light") ->
     found = Visit(page)
     page.on("console", lambda message: found.messages.append(message.text))
     page.on("pageerror", lambda error: found.messages.append(str(error)))
-    page.on("dialog", lambda dialog: (found.messages.append(dialog.message), dialog.dismiss()))
-    address = file.as_uri()
-    page.on(
-        "request",
-        lambda r: (
-            None if r.url.startswith("data:") or r.url == address else found.requests.append(r.url)
-        ),
-    )
-    page.goto(address)
+
+    def refuse(dialog: Any) -> None:
+        found.messages.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", refuse)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(file.as_uri())
+    found.requests += [url for url in asked if not url.startswith("data:")]
+    found.requests.remove(file.as_uri())
     return found
 
 

@@ -148,11 +148,11 @@ def _gallery(source: ImageSource, config: RunConfig) -> Gallery:
     seed = config.train.seed
     if isinstance(source, Scenes):
         side_px = min(128, max(64, side_px)) // patch_px * patch_px
-        ids = _SCENES_FROM + random_order(10 * _SEARCHED, seed)[:_SEARCHED]
-        scenes = render_scenes(ids, size_px=side_px, seed=SCENES_SEED)
+        numbers = _SCENES_FROM + random_order(10 * _SEARCHED, seed)[:_SEARCHED]
+        scenes = render_scenes(numbers, size_px=side_px, seed=SCENES_SEED)
         return Gallery(
             images=scenes.images,
-            names=tuple(f"scene {index}" for index in ids),
+            names=tuple(f"scene {number}" for number in numbers),
             shown=_SHOWN,
             origin=f"synthetic scenes of {side_px} px that no training uses, drawn by seed {seed}",
             categories=_majority(torch.from_numpy(scenes.semantic), patch_px),
@@ -179,7 +179,8 @@ def _read_some(
     source: ImageSource, count: int, seed: int
 ) -> tuple[Sequence[NDArray[np.uint8]], list[int]]:
     """Read up to ``count`` images in an order drawn by seed, passing over bad ones."""
-    images, ids = [], []
+    images: list[NDArray[np.uint8]] = []
+    ids: list[int] = []
     for index in map(int, random_order(len(source), seed)):
         if len(images) == count:
             break

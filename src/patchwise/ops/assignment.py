@@ -120,7 +120,7 @@ def _first_centres(points: Tensor, clusters: int, seed: int) -> Tensor:
 
 def _nearest(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     """Return the nearest centre of each point, and the squared distance to it."""
-    parts = [_nearest_of_chunk(chunk, centres) for chunk in points.split(_CHUNK)]
+    parts = [_nearest_of_chunk(chunk, centres) for chunk in torch.split(points, _CHUNK)]
     labels, distances = zip(*parts, strict=True)
     return torch.cat(labels), torch.cat(distances)
 

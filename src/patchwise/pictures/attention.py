@@ -6,7 +6,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from patchwise.pictures.colours import HEAT, heat
-from patchwise.pictures.drawing import patch_map, resize
+from patchwise.pictures.drawing import Pixels, patch_map, resize
 from patchwise.pictures.figure import Figure, Row, Scale, Tile
 from patchwise.pictures.gallery import Gallery, Seen
 
@@ -30,7 +30,8 @@ def overlay(
     """Lay a heat map of values in [0, 1] over an image in grey."""
     colours = patch_map(heat(values))
     grey = resize(image, *colours.shape[:2]).mean(axis=2, keepdims=True)
-    return np.rint(_VEIL * colours + (1 - _VEIL) * grey).astype(np.uint8)
+    mixed: Pixels = np.rint(_VEIL * colours + (1 - _VEIL) * grey).astype(np.uint8)
+    return mixed
 
 
 def attention_figure(gallery: Gallery, before: Seen, after: Seen) -> Figure:

@@ -26,4 +26,5 @@ def heat(values: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape 3"]:
     steps = np.linspace(0, 1, len(HEAT))
     anchors = np.array([rgb(colour) for colour in HEAT], dtype=np.float64)
     channels = [np.interp(values, steps, anchors[:, c]) for c in range(3)]
-    return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+    colours: UInt8[np.ndarray, "*shape 3"] = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+    return colours

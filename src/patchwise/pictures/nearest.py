@@ -46,8 +46,8 @@ def nearest_patches(
     query = unit[query_image, query_patch]  # [Q, D]
     best = torch.empty(len(query), len(unit))
     where = torch.empty(len(query), len(unit), dtype=torch.int64)
-    for image, own in enumerate(unit):  # the table of all cosines would not fit
-        best[:, image], where[:, image] = (query @ own.T).max(dim=1)
+    for number, own in enumerate(unit):  # the table of all cosines would not fit
+        best[:, number], where[:, number] = (query @ own.T).max(dim=1)
     best[torch.arange(len(query)), query_image] = -torch.inf
     cosine, image = best.topk(min(k, len(unit) - 1), dim=1)
     return Neighbours(image, where.gather(1, image), cosine)
@@ -69,7 +69,7 @@ def nearest_figure(gallery: Gallery, before: Seen, after: Seen, *, seed: int) ->
                 tiles.append(_tile(gallery, neighbours, (q, place), int(patch[q]), after.grid))
             rows.append(Row(f"{gallery.names[q]}, {state}", tuple(tiles)))
     known = gallery.categories is not None
-    swatches = (Swatch(MARK, "the query, whose nearest are sought"),)
+    swatches: tuple[Swatch, ...] = (Swatch(MARK, "the query, whose nearest are sought"),)
     if known:
         swatches += (Swatch(RIGHT, "✓ same category"), Swatch(WRONG, "✗ another one, or none"))
     else:
