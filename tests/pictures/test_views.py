@@ -91,9 +91,13 @@ def test_the_distance_of_partners_is_told() -> None:
     """Equal views match without any; the caption says what was found, not what one would wish."""
     views = dataclasses.replace(PLAIN, global_area_frac=(1, 1), aspect=(1.25, 1.25), local_count=0)
     config = dataclasses.replace(METHOD, views=views)
-    equal = view_figures(coordinate_batch(), ["a", "b"], config, patch_px=8, seed=0)[1]
+    equal = view_figures(coordinate_batch(), ["a", "b"], config, patch_px=8, seed=0, most_local=2)[
+        1
+    ]
     assert "0.00 of the width of a teacher's patch apart on average, at most 0.00" in equal.facts
-    other = view_figures(coordinate_batch(), ["a", "b"], METHOD, patch_px=8, seed=0)[1]
+    other = view_figures(coordinate_batch(), ["a", "b"], METHOD, patch_px=8, seed=0, most_local=2)[
+        1
+    ]
     assert "at most 0.00" not in other.facts
 
 
@@ -112,25 +116,31 @@ def test_names() -> None:
 
 def test_all_views_are_shown_and_recoloured_ones_beside_them() -> None:
     batch = coordinate_batch()
-    plain = view_figures(batch, ["a", "b"], METHOD, patch_px=8, seed=0)
+    plain = view_figures(batch, ["a", "b"], METHOD, patch_px=8, seed=0, most_local=2)
     assert [figure.name for figure in plain] == ["views", "matches"]
     assert [len(row.tiles) for row in plain[0].rows] == [5, 5]
     config = dataclasses.replace(METHOD, recolour_patches=True)
-    both = view_figures(batch, ["a", "b"], config, patch_px=8, seed=0)[0]
-    assert [len(row.tiles) for row in both.rows] == [9, 9]
-    assert (both.rows[0].tiles[1].pixels == plain[0].rows[0].tiles[1].pixels).all()
-    assert (both.rows[0].tiles[1].pixels != both.rows[0].tiles[2].pixels).any()
+    both = view_figures(batch, ["a", "b"], config, patch_px=8, seed=0, most_local=2)[0]
+    assert [len(row.tiles) for row in both.rows] == [5, 5, 5, 5]
+    for before, recoloured, alone in zip(
+        both.rows[0].tiles[1:], both.rows[1].tiles[1:], plain[0].rows[0].tiles[1:], strict=True
+    ):
+        assert (before.pixels == alone.pixels).all()
+        assert (before.pixels != recoloured.pixels).any()
+    few = view_figures(batch, ["a", "b"], METHOD, patch_px=8, seed=0, most_local=1)[0]
+    assert [len(row.tiles) for row in few.rows] == [4, 4]
+    assert "Of 1 more local views only the boxes" in few.facts
 
 
 @pytest.mark.parametrize(
     "config", [DINOConfig(views=PLAIN), dataclasses.replace(METHOD, matching=False)]
 )
 def test_a_method_that_matches_no_patches_has_no_figure_of_it(config: Any) -> None:
-    figures = view_figures(coordinate_batch(), ["a", "b"], config, patch_px=8, seed=0)
+    figures = view_figures(coordinate_batch(), ["a", "b"], config, patch_px=8, seed=0, most_local=2)
     assert [figure.name for figure in figures] == ["views"]
 
 
 def test_no_local_views_are_no_trouble() -> None:
     config = dataclasses.replace(METHOD, views=dataclasses.replace(PLAIN, local_count=0))
-    figures = view_figures(coordinate_batch(), ["a", "b"], config, patch_px=8, seed=0)
+    figures = view_figures(coordinate_batch(), ["a", "b"], config, patch_px=8, seed=0, most_local=2)
     assert [len(figure.rows) for figure in figures] == [2, 2]

@@ -36,6 +36,7 @@ from patchwise.training.folder import RunFolder, read_json
 from patchwise.training.log import read_log
 
 _SEARCHED, _SHOWN, _VIEWED = 100, 6, 2  # images
+_LOCAL_VIEWS = 2
 _SCENES_FROM = 100_000  # ids of the scenes that are shown: no evaluation uses them
 _PICTURES_VERSION = 1  # raised when the same run would give other pictures
 
@@ -125,7 +126,9 @@ def _view_figures(source: ImageSource, config: RunConfig) -> list[Figure]:
     rule = ResizeRule(base_px=method.views.base_px, base=method.views.base)
     batch = collate([resize_image(image, rule) for image in images], ids, epoch=0)
     names = [_name(source, index) for index in ids]
-    return view_figures(batch, names, method, patch_px=patch_px, seed=config.train.seed)
+    return view_figures(
+        batch, names, method, patch_px=patch_px, seed=config.train.seed, most_local=_LOCAL_VIEWS
+    )
 
 
 def _feature_figures(folder: RunFolder, record: RunRecord, source: ImageSource) -> list[Figure]:

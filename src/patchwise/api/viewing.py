@@ -70,6 +70,7 @@ def views(  # noqa: PLR0913 - one option each
         resolved.method,
         patch_px=resolved.backbone.patch_px,
         seed=resolved.train.seed,
+        most_local=resolved.method.views.local_count,
     )
     try:
         if path.suffix.lower() == ".png":

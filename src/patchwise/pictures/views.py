@@ -24,7 +24,13 @@ _NUMBERED = 9  # matches of a pair of views that are numbered
 
 
 def view_figures(
-    batch: ImageBatch, names: Sequence[str], method: MethodConfig, *, patch_px: int, seed: int
+    batch: ImageBatch,
+    names: Sequence[str],
+    method: MethodConfig,
+    *,
+    patch_px: int,
+    seed: int,
+    most_local: int,
 ) -> list[Figure]:
     """Return what a run with these settings makes of these images: views, then matches.
 
@@ -34,12 +40,13 @@ def view_figures(
         method: Settings of the run.
         patch_px: Side of a patch; divides the sides of the views.
         seed: Of the run.
+        most_local: Local views that are shown at most, for each image.
     """
     views = training_views(batch, method, patch_px=patch_px, seed=seed)
     figures, plain = [], None
     if isinstance(method, PWSelfConfig) and method.recolour_patches:
         plain = training_views(batch, method, patch_px=patch_px, seed=seed, recoloured=False)
-    figures.append(views_figure(batch, names, views, plain))
+    figures.append(views_figure(batch, names, views, plain, most_local=most_local))
     if isinstance(method, PWSelfConfig) and method.matching:
         figures.append(matches_figure(batch, names, views))
     return figures
@@ -84,7 +91,12 @@ def view_pixels(views: MultiCropViews, view: int, image: int) -> Pixels:
 
 
 def views_figure(
-    batch: ImageBatch, names: Sequence[str], views: MultiCropViews, plain: MultiCropViews | None
+    batch: ImageBatch,
+    names: Sequence[str],
+    views: MultiCropViews,
+    plain: MultiCropViews | None,
+    *,
+    most_local: int,
 ) -> Figure:
     """Show all views of each image and where in it they lie.
 
@@ -93,20 +105,18 @@ def views_figure(
         names: Of the images.
         views: As training sees them.
         plain: The same without colour changes of single patches; None: there are none.
+        most_local: Local views that are shown at most, for each image.
     """
+    shown = range(min(len(views.crops), GLOBAL_VIEWS + most_local))
     rows = []
     for image, name in enumerate(names):
-        tiles = [_boxes_tile(batch, image, name, views.crops)]
-        for view in range(len(views.crops)):
-            alt = f"{view_name(view)} view of {name} as training sees it."
-            shown = _on_grid(view_pixels(plain or views, view, image), views.grids[view])
-            tiles.append(_named(Tile(shown, view_name(view), alt), view))
-            if plain is not None:
-                shown = _on_grid(view_pixels(views, view, image), views.grids[view])
-                label = f"{view_name(view)}, recoloured"
-                alt = f"{view_name(view)} view of {name}, each patch recoloured on its own."
-                tiles.append(_named(Tile(shown, label, alt), view))
-        rows.append(Row(name, tuple(tiles)))
+        boxes = _boxes_tile(batch, image, name, views.crops)
+        kinds = {name: (plain or views, "after cropping, mirroring and colour changes")}
+        if plain is not None:
+            kinds[f"{name}, every patch recoloured"] = (views, "with every patch recoloured")
+        for label, (kind, what) in kinds.items():
+            tiles = [_view_tile(kind, view, image, f"of {name} {what}") for view in shown]
+            rows.append(Row(label, (boxes, *tiles)))
     caption = (
         "The image with the boxes of its views, and the views. The model must give the same "
         "answer for all of them: what differs between views it learns to ignore, what they share "
@@ -115,9 +125,11 @@ def views_figure(
     recoloured = "no patch is recoloured on its own" if plain is None else (
         "then again with every patch recoloured on its own, which is what training sees"
     )  # fmt: skip
+    left_out = len(views.crops) - len(shown)
+    more = f" Of {left_out} more local views only the boxes are shown." if left_out else ""
     facts = (
         f"Each view is shown after cropping, mirroring and colour changes of the whole; "
-        f"{recoloured}. These are the draws of the first epoch with the settings and the "
+        f"{recoloured}.{more} These are the draws of the first epoch with the settings and the "
         f"seed given. g: global view, l: local view."
     )
     return Figure("views", "Views of an image", caption, facts, tuple(rows), wide=True)
@@ -253,11 +265,12 @@ def _places_tile(
     return Tile(pixels, "image", alt)
 
 
-def _named(tile: Tile, view: int) -> Tile:
-    """Put the view's short name, in its colour, into the corner."""
+def _view_tile(views: MultiCropViews, view: int, image: int, what: str) -> Tile:
+    """Return a view with its short name, in its colour, in the corner."""
+    pixels = _on_grid(view_pixels(views, view, image), views.grids[view])
     at = (0.6 * _TAG_PX, 0.9 * _TAG_PX)
-    pixels = tag(tile.pixels, at, _short(view), _colour(view), round(0.8 * _TAG_PX))
-    return Tile(pixels, tile.label, tile.alt)
+    pixels = tag(pixels, at, _short(view), _colour(view), round(0.8 * _TAG_PX))
+    return Tile(pixels, view_name(view), f"The {view_name(view)} view {what}.")
 
 
 def _number(pixels: Pixels, number: int, at: tuple[float, float], size_px: int) -> Pixels:
