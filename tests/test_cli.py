@@ -74,7 +74,7 @@ def test_help_and_import_need_no_torch() -> None:
 def test_help_names_every_command() -> None:
     done = run("--help")
     assert done.returncode == 0
-    assert all(name in done.stdout for name in ("train", "list", "demo"))
+    assert all(name in done.stdout for name in ("train", "list", "demo", "report", "views"))
 
 
 def test_version() -> None:
@@ -167,6 +167,19 @@ def test_a_killed_run_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+def test_report_and_views_print_where_they_wrote(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert run("train", "scenes:12", "--out", out, *tiny()).returncode == 0
+    done = run("report", out)
+    assert (done.returncode, done.stdout.strip()) == (0, str(out / "report.html")), done.stderr
+    done = run("report", out, "--out", tmp_path / "other.html")
+    assert (tmp_path / "other.html").read_bytes() == (out / "report.html").read_bytes()
+    image = next((out / "pictures").glob("views-*.png"))
+    done = run("views", image, "--out", tmp_path / "v.png", "--seed", "3", "--size", "80",
+               "--set", "method.views.local_count=1")  # fmt: skip
+    assert (done.returncode, done.stdout.strip()) == (0, str(tmp_path / "v.png")), done.stderr
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
@@ -186,6 +199,9 @@ def test_a_killed_run_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None
         (["train", "scenes:12", "--dry-run", "--resume"], 2, "cannot go together"),
         (["train", "scenes:12", "--out", "/dev/null"], 1, "must be a folder"),
         (["train", "scenes:64", "--out", "x", "--val", "nowhere"], 1, "nowhere"),
+        (["report", "nowhere"], 1, "no config.toml"),
+        (["views", "nowhere.png", "--out", "x.png"], 1, "nowhere.png"),
+        (["views", "nowhere.png"], 2, "--out"),
     ],
 )
 def test_wrong_usage_is_one_message_and_a_code(

@@ -71,6 +71,14 @@ _CURVES = (
         "How many directions the features use. A fall towards 0 is dimensional collapse.",
     ),
     _Curve(
+        "agreement",
+        "Agreement of student and teacher",
+        "share of matched pairs",
+        {"health/agreement": "same first choice"},
+        "Rises as the student learns to predict its partner. High from the start, with few "
+        "prototypes in use, it is collapse.",
+    ),
+    _Curve(
         "position", "Position bias", "share of variance",
         {"health/position_bias": "position bias"},
         "How much of a patch's feature its place alone explains: low is good.",
@@ -138,8 +146,8 @@ def _validation(log: Log) -> Chart:
         x_label=_STEPS,
         y_label="score, 1 is perfect",
         lines=lines,
-        meaning="On labelled images that were not trained on: the curve that tells whether "
-        "training helps, and when to stop.",
+        meaning="Scores on the labelled images that were given: the curve that tells whether "
+        "training still helps, and when to stop.",
     )
 
 
