@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from patchwise.version import __version__
 
 if TYPE_CHECKING:
-    from patchwise.api import forecast_training, train
+    from patchwise.api import doctor, forecast_training, train
+    from patchwise.checkup.report import DoctorReport
     from patchwise.configs.backbone import ViTConfig
     from patchwise.configs.methods import DINOConfig, PWSelfConfig
     from patchwise.configs.run import RunConfig
@@ -30,6 +31,7 @@ _HOMES = {
     "Backbone": "patchwise.models.backbone",
     "BackboneOutput": "patchwise.models.backbone",
     "DINOConfig": "patchwise.configs.methods",
+    "DoctorReport": "patchwise.checkup.report",
     "METHODS": "patchwise.methods",
     "Method": "patchwise.methods.method",
     "PWSelfConfig": "patchwise.configs.methods",
@@ -39,6 +41,7 @@ _HOMES = {
     "TrainResult": "patchwise.training.run",
     "ViT": "patchwise.models.vit",
     "ViTConfig": "patchwise.configs.backbone",
+    "doctor": "patchwise.api",
     "forecast_training": "patchwise.api",
     "load_backbone": "patchwise.models.weights",
     "match_patches": "patchwise.ops.geometry",
@@ -57,6 +60,7 @@ __all__ = [
     "Backbone",
     "BackboneOutput",
     "DINOConfig",
+    "DoctorReport",
     "Method",
     "PWSelfConfig",
     "PatchwiseError",
@@ -65,6 +69,7 @@ __all__ = [
     "ViT",
     "ViTConfig",
     "__version__",
+    "doctor",
     "forecast_training",
     "load_backbone",
     "match_patches",
