@@ -37,8 +37,9 @@ def same_look(
     least 10 bits.
 
     Images are taken in turn. One that looks like an image kept before joins the group of the
-    nearest such, otherwise it is kept itself. So all of a group look like its first, no two that
-    are kept look the same, and a slow change, as in a video, is not one group from end to end.
+    nearest such (of equally near ones the first); otherwise it is kept itself. So all of a group
+    look like its first, no two that are kept look the same, and a slow change, as in a video, is
+    not one group from end to end.
 
     Only images that agree in one of five parts of the bits are compared, which is every pair that
     can look the same, so that the time grows hardly faster than the number of images.
@@ -48,20 +49,24 @@ def same_look(
         colours: From `look_at` [N, 8, 8, 3].
         order: The images to look at, best first; others take no part.
     """
-    masks = _band_masks()
-    kept: dict[tuple[int, int], array[int]] = defaultdict(lambda: array("q"))
-    groups: dict[int, list[int]] = {}
-    for index in map(int, order):
-        own = int(bits[index])
-        places = [kept[band, own & mask] for band, mask in enumerate(masks)]
-        leader = _nearest(index, np.concatenate([np.array(p) for p in places]), bits, colours)
-        if leader is None:
-            groups[index] = [index]
-            for place in places:
-                place.append(index)
-        else:
-            groups[leader].append(index)
-    return [group for group in groups.values() if len(group) > 1]
+    masks = [_mask(range(band, 64, _BANDS)) for band in range(_BANDS)]  # neighbours are alike
+    by_part: dict[tuple[int, int], array[int]] = defaultdict(lambda: array("q"))  # of groups
+    firsts = np.zeros(len(bits), np.int64)  # the image that is kept of each group
+    groups: Groups = []
+    for image in map(int, order):
+        own = int(bits[image])
+        places = [by_part[band, own & mask] for band, mask in enumerate(masks)]
+        candidates = np.concatenate([np.array(place, np.int64) for place in places])
+        close = np.unique(candidates[_few_bits_apart(bits[firsts[candidates]], bits[image])])
+        distances = colour_distance(colours[image], colours[firsts[close]])
+        if len(close) and distances.min() <= MOST_LEVELS:
+            groups[close[distances.argmin()]].append(image)
+            continue
+        for place in places:
+            place.append(len(groups))
+        firsts[len(groups)] = image
+        groups.append([image])
+    return [group for group in groups if len(group) > 1]
 
 
 def without(number: int, groups: Iterable[Sequence[int]]) -> Bool[np.ndarray, " N"]:
@@ -72,23 +77,9 @@ def without(number: int, groups: Iterable[Sequence[int]]) -> Bool[np.ndarray, " 
     return left
 
 
-def _nearest(
-    index: int,
-    candidates: Int64[np.ndarray, " M"],
-    bits: UInt64[np.ndarray, " N"],
-    colours: UInt8[np.ndarray, "N 8 8 3"],
-) -> int | None:
-    near = candidates[np.bitwise_count(bits[candidates] ^ bits[index]) <= MOST_BITS]
-    if not len(near):
-        return None
-    distances = colour_distance(colours[index], colours[near])
-    best = int(distances.argmin())
-    return int(near[best]) if distances[best] <= MOST_LEVELS else None
-
-
-def _band_masks() -> list[int]:
-    """Return a mask for each band: neighbouring bits go to different ones, being alike."""
-    return [_mask(range(band, 64, _BANDS)) for band in range(_BANDS)]
+def _few_bits_apart(some: UInt64[np.ndarray, " M"], own: np.uint64) -> Bool[np.ndarray, " M"]:
+    few: Bool[np.ndarray, " M"] = np.bitwise_count(some ^ own) <= MOST_BITS
+    return few
 
 
 def _mask(places: Iterable[int]) -> int:

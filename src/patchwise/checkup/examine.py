@@ -1,5 +1,6 @@
 """Every image read once, in worker processes, each as training would read it."""
 
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ def examine(source: ImageSource, indices: Sequence[int], *, workers: int) -> Ite
         DataError: A worker died. The message names the image that did it, if there is one.
     """
     jobs = [indices[start : start + _CHUNK] for start in range(0, len(indices), _CHUNK)]
-    done = 0
+    workers, done = min(workers, len(jobs)), 0
     with closing(read_jobs(Examiner(source), jobs, workers)) as reads:
         try:
             for examined in reads:
@@ -105,11 +106,10 @@ def _describe_death(
 
 
 def _survives(source: ImageSource, indices: Sequence[int]) -> bool:
-    with closing(read_jobs(Examiner(source), [indices], 1)) as reads:
-        try:
-            return bool(list(reads))
-        except DeadWorker:
-            return False
+    process = multiprocessing.Process(target=Examiner(source).__getitem__, args=(indices,))
+    process.start()
+    process.join()
+    return process.exitcode == 0
 
 
 def spread(count: int, limit: int | None) -> Sequence[int]:
