@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from patchwise.checkup.naming import check_list, name_within, one_line, shell_line, write_list
+from patchwise.checkup.naming import check_list, list_lines, name_within, one_line, shell_line
 from patchwise.data.source import FileSource, open_source
 from patchwise.errors import DataError
 
@@ -27,6 +27,12 @@ def save(root: Path, names: list[str]) -> FileSource:
     source = open_source(root)
     assert isinstance(source, FileSource)
     return source
+
+
+def write_list(path: Path, source: FileSource, indices: list[int]) -> int:
+    lines, left_out = list_lines(path, source, indices)
+    path.write_bytes(b"".join(lines))
+    return left_out
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,8 +16,7 @@ from patchwise.api.training import DEFAULT_RECIPE, forecast_training
 from patchwise.checks import check_positive, check_within
 from patchwise.checkup.examine import examine, spread
 from patchwise.checkup.findings import expected_bad, image_findings, in_order, training_findings
-from patchwise.checkup.naming import check_list, name_within, one_line, shell_line
-from patchwise.checkup.naming import write_list as write_paths
+from patchwise.checkup.naming import check_list, list_lines, name_within, one_line, shell_line
 from patchwise.checkup.progress import CheckProgress
 from patchwise.checkup.report import DoctorReport, Finding, Proposal, WrittenList
 from patchwise.checkup.survey import Survey
@@ -27,6 +26,7 @@ from patchwise.data.folder import printable
 from patchwise.data.source import FileSource, ImageSource, open_source
 from patchwise.environment import usable_cores, usable_memory
 from patchwise.errors import ConfigError, PatchwiseError
+from patchwise.files import write_bytes
 from patchwise.recipes import Facts, make_config
 
 
@@ -121,15 +121,21 @@ def _examine_all(
     return survey
 
 
-def _write(path: Path, source: FileSource, survey: Survey) -> tuple[WrittenList, list[Finding]]:
-    """Write the images worth training on; say which could not be written."""
+def _write(
+    path: Path, source: FileSource, survey: Survey
+) -> tuple[WrittenList | None, list[Finding]]:
+    """Write the images worth training on, if any; say which could not be written."""
     wanted = [i for i in survey.left().tolist() if not survey.is_flat_in_such_a_folder(i)]
-    left_out = write_paths(path, source, wanted)
-    written = WrittenList(str(path), len(wanted) - left_out)
-    if not left_out:
-        return written, []
-    what = f"{left_out} good images are not in {path}"
-    return written, [Finding("warning", what, "A line holds no line break: rename these files.")]
+    lines, left_out = list_lines(path, source, wanted)
+    findings = []
+    if left_out:
+        what = f"{left_out} good images are not in {path}"
+        advice = "A line holds no line break: rename these files."
+        findings.append(Finding("warning", what, advice))
+    if not lines:
+        return None, findings
+    write_bytes(path, b"".join(lines))
+    return WrittenList(str(path), len(lines)), findings
 
 
 def _propose(

@@ -106,14 +106,14 @@ def _bad(survey: Survey, *, scale: float, listing: str) -> Iterator[Finding]:
     then = f"by default it stops after {tolerated}" if stops else f"it stops after {tolerated}"
     yield Finding(
         severity,
-        f"{survey.bad} images cannot be used",
+        f"Images that cannot be used: {survey.bad}",
         f"Training replaces and counts them; {then}. {listing}".rstrip(),
     )
     for kind in survey.bad_kinds():
         remedy = _REMEDIES[kind.reason]
         yield Finding(
             severity,
-            f"  {kind.images.count} {kind.reason}: {remedy}",
+            f"- {kind.reason}: {kind.images.count} ({remedy})",
             names=kind.images.names,
         )
 
@@ -129,7 +129,7 @@ def _flat(survey: Survey, listing: str) -> Iterator[Finding]:
         advice += f", without {', '.join(wholly[:3])}{more}. {listing}"
     yield Finding(
         "warning" if flat.count >= _MANY_FLAT * survey.usable else "note",
-        f"{flat.count} images are flat nearly everywhere: label maps, masks or drawings?",
+        f"Flat nearly everywhere (label maps, masks or drawings?): {flat.count}",
         advice.rstrip(". ") + ".",
         flat.names,
     )
@@ -138,13 +138,13 @@ def _flat(survey: Survey, listing: str) -> Iterator[Finding]:
 def _copies(survey: Survey, checked: int, listing: str) -> Iterator[Finding]:
     same, alike = survey.copies(survey.same_pixels), survey.copies(survey.same_look)
     for copies, what in (
-        (same, "exact copies"),
-        (alike, "near-duplicates (saved again, resized, or frames of a video)"),
+        (same, "Exact copies"),
+        (alike, "Near-duplicates (saved again, resized, or frames of a video)"),
     ):
         if copies.extra:
             yield Finding(
                 "warning" if copies.extra > _MANY_COPIES * checked else "note",
-                f"{what}: {copies.extra}, of {copies.groups} images",
+                f"{what}: {copies.extra}, in {copies.groups} groups",
                 "They add little, and must not be split over training and test images. "
                 f"{listing}".rstrip(),
                 _group_names(copies),
@@ -174,11 +174,11 @@ def _kinds(survey: Survey) -> Iterator[Finding]:
     deep = sum(count for bits, count in pictures.bits.items() if int(bits) > 8)
     cmyk = pictures.channels.get("CMYK", 0)
     for count, what, advice in (
-        (deep, "have more than 8 bits a value", "They are scaled to 8 bits."),
-        (cmyk, "are CMYK", "They are converted without a colour profile."),
-        (pictures.transparent, "are transparent", "They are laid on white."),
-        (pictures.several_frames, "have several frames or pages", "The first is used."),
-        (pictures.turned, "are turned by EXIF", "They are trained on upright."),
+        (deep, "More than 8 bits a value", "They are scaled to 8 bits."),
+        (cmyk, "CMYK", "They are converted without a colour profile."),
+        (pictures.transparent, "Transparent", "They are laid on white."),
+        (pictures.several_frames, "Several frames or pages", "The first is used."),
+        (pictures.turned, "Turned by EXIF", "They are trained on upright."),
     ):
         if count:
-            yield Finding("note", f"{count} images {what}", advice)
+            yield Finding("note", f"{what}: {count}", advice)

@@ -9,7 +9,6 @@ from patchwise.data.folder import printable
 from patchwise.data.source import FileSource, ImageSource
 from patchwise.data.tar import TarSource
 from patchwise.errors import DataError
-from patchwise.files import atomic_path
 
 
 def one_line(text: str) -> str:
@@ -66,14 +65,14 @@ def check_list(path: Path, source: ImageSource) -> FileSource:
     return source
 
 
-def write_list(path: Path, source: FileSource, indices: Iterable[int]) -> int:
-    """Write the paths of some images, one a line, for `open_source`.
+def list_lines(path: Path, source: FileSource, indices: Iterable[int]) -> tuple[list[bytes], int]:
+    """Return the paths of some images as the lines of a list that lies at ``path``.
 
     Paths are relative to the list if it lies in a folder above the images, so that both can be
     moved together; else absolute.
 
     Returns:
-        How many were left out because a line cannot hold their path.
+        The lines for `open_source`, and how many images have paths that no line can hold.
     """
     above = os.fsencode(os.path.realpath(path.parent)) + b"/"
     lines, left_out = [], 0
@@ -84,6 +83,4 @@ def write_list(path: Path, source: FileSource, indices: Iterable[int]) -> int:
             left_out += 1
         else:
             lines.append(line + b"\n")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(b"".join(lines))
-    return left_out
+    return lines, left_out
