@@ -22,8 +22,7 @@ def test_all_numbers_are_there() -> None:
     text = printed(REPORT, width=200)
     for part in (
         "100 images, 90 read; 80 can be used, 70 of them without copies (12 s)",
-        "warning Something [bold]",
-        "Do it.",
+        "warning Something [bold]. Do it.",
         "channels: RGB 80",
         "bits a value: 8 79, 16 1",
         "format: JPEG 80",
@@ -51,6 +50,18 @@ def test_no_line_but_the_command_is_wider_than_the_terminal() -> None:
     lines = printed(long).splitlines()
     assert max(len(line) for line in lines) <= 80
     assert "".join(line.strip() for line in lines).count("n" * 99) == 1
+
+
+def test_what_fits_a_line_is_on_one_and_what_does_not_is_whole() -> None:
+    names = tuple(f"{letter * 29}.png" for letter in "abc")
+    texts = [("What", "Advice.", names[:2]), ("w " * 30, "a " * 30 + "end", names)]
+    texts.append(("Alone", "", ()))
+    findings = tuple(Finding("note", what, advice, some) for what, advice, some in texts)
+    lines = [line.strip() for line in printed(replace(REPORT, findings=findings)).splitlines()]
+    first = lines.index("note    What. Advice.")
+    assert lines[first + 1] == ", ".join(names[:2])
+    assert lines[first + 3].endswith("a end")
+    assert lines[first + 4 : first + 8] == [*names, "note    Alone"]
 
 
 def test_the_command_is_one_line_to_paste() -> None:

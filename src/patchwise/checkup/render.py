@@ -11,6 +11,7 @@ from patchwise.checkup.report import DoctorReport, Finding, Pictures, Proposal, 
 from patchwise.training.progress import duration
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+_SHORT = 70  # signs that fit a line of 80 beside the severity
 
 
 def print_report(report: DoctorReport, console: Console) -> None:
@@ -52,14 +53,19 @@ def _summary(report: DoctorReport) -> Iterator[Text]:
 
 
 def _finding(finding: Finding) -> RenderableType:
-    lines = [Text(one_line(finding.advice))] if finding.advice else []
-    lines += [Text(one_line(name), style="dim", overflow="fold") for name in finding.names]
+    """Return a finding in few lines: what fits one is put on one."""
+    what, advice = one_line(finding.what), one_line(finding.advice)
+    short = advice and len(what) + len(advice) < _SHORT
+    texts = [f"{what}. {advice}"] if short else [what, advice] if advice else [what]
+    names = [one_line(name) for name in finding.names]
+    if len(", ".join(names)) < _SHORT:
+        names = [", ".join(names)] if names else []
     table = Table.grid(padding=(0, 1))
     table.add_column(no_wrap=True, width=7)
     table.add_column(overflow="fold")
     table.add_row(
         Text(finding.severity, style=_STYLES[finding.severity]),
-        Group(Text(one_line(finding.what)), *lines),
+        Group(*map(Text, texts), *(Text(name, style="dim", overflow="fold") for name in names)),
     )
     return table
 
