@@ -32,9 +32,9 @@ def same_look(
     """Return groups of two or more images that look the same.
 
     Two images look the same if at most `MOST_BITS` of their 64 bits differ and their thumbnails
-    differ by at most `MOST_LEVELS`. On 2,045 photographs, copies saved again at JPEG quality 20 or
-    at a quarter of the size differ in at most 4 bits and 3 levels, and unrelated photographs in at
-    least 10 bits.
+    differ by at most `MOST_LEVELS`. Of 2,045 photographs of two data sets no two are closer than 10
+    bits; copies of 341 of them, saved again at JPEG quality 20 to 90 or at a quarter to twice the
+    size, differ in at most 4 bits and 3 levels.
 
     Images are taken in turn. One that looks like an image kept before joins the group of the
     nearest such (of equally near ones the first); otherwise it is kept itself. So all of a group
