@@ -16,7 +16,7 @@ from patchwise.version import __version__
 
 # What pyproject.toml names, which a test compares.
 REQUIRED = (
-    "jaxtyping", "lightning-fabric", "numpy", "pillow", "pydantic", "rich", "safetensors",
+    "jaxtyping", "lightning-fabric", "numpy", "pillow", "pydantic", "pyyaml", "rich", "safetensors",
     "tensorboard", "tomli-w", "torch", "typer",
 )  # fmt: skip
 OPTIONAL = ("timm", "torchvision", "transformers")
