@@ -7,8 +7,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "src" / "patchwise"
 TESTS = Path(__file__).parent
 BASE = {
-    "checks", "configs", "distributed", "errors", "files", "normalisation", "randomness", "types",
-    "version",
+    "checks", "configs", "distributed", "environment", "errors", "files", "normalisation",
+    "randomness", "types", "version",
 }  # fmt: skip
 # Each folder or file, and what it may import besides the base and itself.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -25,14 +25,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reporting": {"eval", "pictures"},
     "recipes": {"data", "models"},
     "listing": {"eval", "recipes"},
-    "api": {"data", "eval", "models", "pictures", "recipes", "reporting", "training"},
+    "checkup": {"data", "training"},
+    "api": {"checkup", "data", "eval", "models", "pictures", "recipes", "reporting", "training"},
     "demo": {"api", "data", "eval", "models", "training"},
-    "cli": {"api", "demo", "listing"},
+    "cli": {"api", "checkup", "demo", "listing"},
     "__main__": {"cli"},
-    "__init__": {"api", "data", "losses", "methods", "models", "ops", "recipes", "training"},
+    "__init__": {"api", "checkup", "data", "losses", "methods", "models", "ops", "training"}
+    | {"recipes"},
 }
 # The base does without torch, so that `--help` is instant; these use it or may be handed tensors.
-WITH_TORCH = {"normalisation", "types", "distributed"}
+WITH_TORCH = {"normalisation", "types", "distributed", "environment"}
 MOST_LINES, MOST_FUNCTION_LINES = 300, 80
 
 

@@ -1,16 +1,22 @@
 """The command line as a user meets it: what it prints and how it exits."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from patchwise.configs.loader import read_config
+from patchwise.data.synthetic import render_scenes
 from patchwise.training.log import read_log
+from patchwise.version import __version__
 
 TINY = {
     "backbone.dim": 16,
@@ -74,7 +80,8 @@ def test_help_and_import_need_no_torch() -> None:
 def test_help_names_every_command() -> None:
     done = run("--help")
     assert done.returncode == 0
-    assert all(name in done.stdout for name in ("train", "list", "demo", "report", "views"))
+    commands = ("train", "doctor", "list", "demo", "report", "views")
+    assert all(name in done.stdout for name in commands)
 
 
 def test_version() -> None:
@@ -113,6 +120,67 @@ def test_a_dry_run_prints_settings_and_forecast_and_writes_nothing(tmp_path: Pat
     again = run("train", "scenes:12", "--config", settings, "--dry-run")
     assert again.returncode == 0, again.stderr
     assert again.stdout == done.stdout
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of scenes as files, one of them empty, with names that are hard to print."""
+    folder = tmp_path / "pic[red]tures"
+    folder.mkdir()
+    for number, pixels in enumerate(render_scenes(np.arange(4)).images):
+        Image.fromarray(pixels).save(folder / f"{number} [bold]\n.png")
+    (folder / os.fsdecode(b"\xff\x1b[31m.png")).touch()
+    return folder
+
+
+def test_doctor_says_what_is_wrong_and_how_to_train(pictures: Path) -> None:
+    done = run("doctor", pictures, "--no-forecast", "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    assert "5 images; 4 can be used" in done.stdout
+    assert "empty: 1" in done.stdout
+    assert r"\xff\x1b[31m.png" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert f"patchwise train '{pictures}' --out runs/pic-red-tures" in done.stdout
+    assert "read 5 of 5 images, 1 bad" in done.stderr
+
+
+def test_doctor_prints_json_and_nothing_else(pictures: Path, tmp_path: Path) -> None:
+    for image in pictures.glob("*bold*"):
+        Image.open(image).resize((32, 32)).save(image)
+    done = run("doctor", pictures, "--json", "--workers", "0")
+    assert done.returncode == 0, done.stderr
+    content = json.loads(done.stdout)
+    assert (content["images"], content["usable"]) == (5, 4)
+    assert content["bad"][0]["images"]["names"] == ["\\xff\x1b[31m.png"]
+    assert content["proposal"]["forecast"]["steps"] > 0
+
+
+def test_doctor_writes_a_list_that_can_be_trained_on(pictures: Path, tmp_path: Path) -> None:
+    for path in pictures.glob("*bold*"):
+        path.rename(pictures / f"{path.name[0]}.png")
+    shutil.copy(pictures / "0.png", pictures / "copy.png")
+    good = tmp_path / "good.txt"
+    done = run("doctor", pictures, "--write-list", good, "--no-forecast", "--workers", "0")
+    assert done.returncode == 0, done.stderr
+    trained = run("train", good, "--out", tmp_path / "run", *tiny(**{"train.epochs": 1}))
+    assert trained.returncode == 0, trained.stderr
+    assert "4 images of" in trained.stderr
+
+
+def test_doctor_fails_where_no_image_can_be_used(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    done = run("doctor", tmp_path, "--workers", "0")
+    assert done.returncode == 1
+    assert "No image can be used" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_doctor_describes_the_environment_without_data() -> None:
+    done = run("doctor", "--env", "--json")
+    assert done.returncode == 0, done.stderr
+    content = json.loads(done.stdout)
+    assert content["program"]["patchwise"] == __version__
+    assert set(content) == {"program", "machine", "torch", "packages", "optional"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -199,6 +267,11 @@ def test_report_and_views_print_where_they_wrote(tmp_path: Path) -> None:
         (["train", "scenes:12", "--dry-run", "--resume"], 2, "cannot go together"),
         (["train", "scenes:12", "--out", "/dev/null"], 1, "must be a folder"),
         (["train", "scenes:64", "--out", "x", "--val", "nowhere"], 1, "nowhere"),
+        (["doctor"], 2, "either DATA or --env"),
+        (["doctor", "scenes:3", "--env"], 2, "either DATA or --env"),
+        (["doctor", "nowhere"], 1, "nowhere"),
+        (["doctor", "scenes:3", "--write-list", "x.txt"], 1, "write_list must be left out"),
+        (["doctor", "scenes:3", "--limit", "0"], 2, "--limit"),
         (["report", "nowhere"], 1, "no config.toml"),
         (["views", "nowhere.png", "--out", "x.png"], 1, "nowhere.png"),
         (["views", "nowhere.png"], 2, "--out"),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from patchwise.version import __version__
 
 if TYPE_CHECKING:
-    from patchwise.api import evaluate, forecast_training, report, train, views
+    from patchwise.api import doctor, evaluate, forecast_training, report, train, views
+    from patchwise.checkup.report import DoctorReport
     from patchwise.configs.backbone import ViTConfig
     from patchwise.configs.methods import DINOConfig, PWSelfConfig
     from patchwise.configs.run import RunConfig
@@ -30,6 +31,7 @@ _HOMES = {
     "Backbone": "patchwise.models.backbone",
     "BackboneOutput": "patchwise.models.backbone",
     "DINOConfig": "patchwise.configs.methods",
+    "DoctorReport": "patchwise.checkup.report",
     "METHODS": "patchwise.methods",
     "Method": "patchwise.methods.method",
     "PWSelfConfig": "patchwise.configs.methods",
@@ -39,6 +41,7 @@ _HOMES = {
     "TrainResult": "patchwise.training.run",
     "ViT": "patchwise.models.vit",
     "ViTConfig": "patchwise.configs.backbone",
+    "doctor": "patchwise.api",
     "evaluate": "patchwise.api",
     "forecast_training": "patchwise.api",
     "load_backbone": "patchwise.models.weights",
@@ -60,6 +63,7 @@ __all__ = [
     "Backbone",
     "BackboneOutput",
     "DINOConfig",
+    "DoctorReport",
     "Method",
     "PWSelfConfig",
     "PatchwiseError",
@@ -68,6 +72,7 @@ __all__ = [
     "ViT",
     "ViTConfig",
     "__version__",
+    "doctor",
     "evaluate",
     "forecast_training",
     "load_backbone",

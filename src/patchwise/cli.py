@@ -113,6 +113,55 @@ def eval_(
         api.save_result(result, out)
 
 
+@app.command()
+def doctor(  # noqa: PLR0913 - one parameter an option
+    data: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="Folder, tar, text file of paths, or scenes."),
+    ] = None,
+    workers: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=0, help="Processes that read images. Default: one for each core."),
+    ] = None,
+    limit: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Read at most so many images, evenly spread."),
+    ] = None,
+    forecast: Annotated[
+        bool, typer.Option(help="Measure some steps of training, to say what it will take.")
+    ] = True,
+    write_list: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="New .txt file for the good images without copies, to train on."),
+    ] = None,
+    env: Annotated[
+        bool, typer.Option("--env", help="Show program, packages and machine, for a bug report.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check images before training: what is wrong with them, and how to train on them."""
+    if env == (data is not None):
+        raise typer.BadParameter("give either DATA or --env")
+    if data is None:
+        from patchwise.environment import inspect_environment
+
+        environment = inspect_environment()
+        typer.echo(environment.to_json() if as_json else environment.to_text())
+        return
+    from patchwise import api
+    from patchwise.checkup.render import print_report
+
+    report = api.doctor(
+        data, workers=workers, limit=limit, forecast=forecast, write_list=write_list
+    )
+    if as_json:
+        typer.echo(report.to_json())
+    else:
+        print_report(report, Console(highlight=False, markup=False))
+    if not report.usable:
+        raise typer.Exit(1)
+
+
 @app.command("list")
 def list_(
     topic: Annotated[Topic, typer.Argument(help="What to show.")] = Topic.recipes,

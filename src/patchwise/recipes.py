@@ -135,7 +135,7 @@ def demo(facts: Facts) -> RunConfig:
     method = PWSelfConfig(
         views=views,
         patch_colour=PatchColourConfig(
-            brightness=0.8, hue=0.5, blur_sigma_px=(0.1, 0.3), posterise_prob=0.0
+            brightness=0.5, hue=0.5, blur_sigma_px=(0.1, 0.3), posterise_prob=0.0
         ),
         prototypes=256,
         head_hidden_dim=256,

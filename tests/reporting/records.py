@@ -60,7 +60,13 @@ def log_lines(*, health: bool = True, warnings: bool = False) -> list[dict[str, 
             "images_per_s": 100.0 + step, "data_wait_frac": 0.01, "epoch": step / 10,
         }  # fmt: skip
         if health:
-            names = ("teacher_entropy", "prototype_use", "patch_rank", "position_bias", "new_one")
+            names: tuple[str, ...] = (
+                "teacher_entropy",
+                "prototype_use",
+                "patch_rank",
+                "position_bias",
+            )
+            names += ("agreement", "new_one")
             line |= {f"health/{name}": 1 / (1 + step) for name in names}
         lines.append(line)
     if warnings:

@@ -118,7 +118,7 @@ def test_every_picture_is_there_and_not_blank(
 ) -> None:
     page = visit(browser, report_file, width, scheme).page
     images = page.query_selector_all("main img, main svg")
-    assert len(images) == sum(len(row.tiles) for f in figures() for row in f.rows) + 11
+    assert len(images) == sum(len(row.tiles) for f in figures() for row in f.rows) + 12
     for image in images:
         image.scroll_into_view_if_needed()
         box = image.bounding_box()
@@ -194,6 +194,7 @@ def test_it_can_be_printed(browser: Any, report_file: Path) -> None:
     page.emulate_media(media="print", color_scheme="dark")
     assert numbers(page.evaluate("getComputedStyle(document.body).backgroundColor"))[0] == 255
     assert page.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
+    assert page.locator("details pre").is_visible(), "paper has nothing to click on"
     page.close()
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +14,7 @@ from patchwise.configs.methods import PWSelfConfig
 from patchwise.configs.run import DataConfig, OptimConfig, RunConfig, TrainConfig
 from patchwise.errors import CheckpointError, ConfigError
 from patchwise.training import folder as module
-from patchwise.training.folder import RunFolder, describe_environment
-from patchwise.version import __version__
+from patchwise.training.folder import RunFolder
 from tests.small_runs import small_vit
 
 CONFIG = RunConfig(
@@ -69,52 +67,6 @@ def test_the_settings_come_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(module, "save_backbone", lambda _, path: written.append(path.name))
     RunFolder(tmp_path).create(CONFIG, DATA, INITIAL)
     assert written == ["version.txt", "data.json", "initial.safetensors", "config.toml"]
-
-
-def test_the_environment_is_described_a_fact_a_line() -> None:
-    lines = describe_environment("cpu").splitlines()
-    facts = dict(line.split(": ", 1) for line in lines)
-    assert facts["patchwise"] == __version__
-    assert facts["torch"] == torch.__version__
-    assert facts["threads"] == str(torch.get_num_threads())
-    assert set(facts) >= {"commit", "python", "platform", "device", "numpy", "lightning-fabric"}
-    assert all(facts.values())
-
-
-def test_on_a_gpu_its_name_is_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
-    assert "device: Some GPU\n" in describe_environment("cuda")
-
-
-@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
-def test_the_commit_is_that_of_the_source_and_not_of_a_tree_around_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Installed into a folder inside somebody's repository, there is no commit to name."""
-
-    def git(*arguments: str) -> str:
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
-        command = ["git", "-C", str(tmp_path), *identity, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    source = tmp_path / "package" / "folder.py"
-    source.parent.mkdir()
-    source.write_text("")
-    (tmp_path / "own.txt").write_text("")
-    monkeypatch.setattr(module, "__file__", str(source))
-    assert "commit: unknown\n" in describe_environment("cpu")
-    git("init")
-    git("add", "own.txt")
-    git("commit", "-m", "somebody's")
-    assert "commit: unknown\n" in describe_environment("cpu")
-    git("add", "package")
-    git("commit", "-m", "ours")
-    commit = git("rev-parse", "HEAD")
-    assert f"commit: {commit}\n" in describe_environment("cpu")
-    source.write_text("changed")
-    assert f"commit: {commit}-dirty\n" in describe_environment("cpu")
-    monkeypatch.setenv("PATH", "")
-    assert "commit: unknown\n" in describe_environment("cpu")
 
 
 @pytest.mark.bad_input

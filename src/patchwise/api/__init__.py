@@ -1,5 +1,6 @@
 """What users call: everything below, composed. The command line calls the same functions."""
 
+from patchwise.api.doctoring import doctor
 from patchwise.api.evaluation import describe_result, evaluate, save_result
 from patchwise.api.reporting import report
 from patchwise.api.training import forecast_training, train
@@ -7,6 +8,7 @@ from patchwise.api.viewing import views
 
 __all__ = [
     "describe_result",
+    "doctor",
     "evaluate",
     "forecast_training",
     "report",

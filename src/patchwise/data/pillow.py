@@ -68,7 +68,7 @@ def strict_pillow() -> Iterator[None]:
 
 def upright_rgb(image: Image.Image) -> Image.Image:
     """Return the image as a viewer shows it: turned as its EXIF data say, 8-bit RGB, on white."""
-    turn = _turn(image)
+    turn = exif_turn(image)
     image = _eight_bit(image)
     if image.has_transparency_data:
         top = image.convert("RGBA")
@@ -77,7 +77,8 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
+def exif_turn(image: Image.Image) -> Image.Transpose | None:
+    """Return how the image must be turned to be upright; None if it is stored that way."""
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # damaged EXIF data in a good image: it is taken as it is stored

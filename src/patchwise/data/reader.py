@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Int64
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from patchwise.data.bad_images import BadImage
 from patchwise.data.images import ImageProblem, collate
@@ -23,7 +23,12 @@ from patchwise.types import ImageBatch
 
 _NEIGHBOUR = 101  # the purpose of the draws of who goes with whom
 
+Result = TypeVar("Result")
 NearestIds = Int64[np.ndarray, "N k"]  # for each image of a source, the images nearest to it
+
+
+class DeadWorker(DataError):
+    """A process that read images was killed, or a decoder brought it down."""
 
 
 class Job(NamedTuple):
@@ -60,7 +65,7 @@ class Nearby:
 
 
 @dataclass(frozen=True)
-class Reader(torch.utils.data.Dataset[Read]):
+class Reader(Dataset[Read]):
     """Reads one batch; this is what runs in a worker. It keeps nothing between batches."""
 
     source: ImageSource
@@ -107,8 +112,14 @@ class Reader(torch.utils.data.Dataset[Read]):
         return None
 
 
-def read_jobs(reader: Reader, jobs: Iterable[Job], workers: int) -> Generator[Read, None, None]:
-    """Yield what ``reader`` reads for each job, in the order of the jobs."""
+def read_jobs(
+    reader: Dataset[Result], jobs: Iterable[object], workers: int
+) -> Generator[Result, None, None]:
+    """Yield what ``reader`` reads for each job, in the order of the jobs.
+
+    Raises:
+        DeadWorker: A worker ended before its work did.
+    """
     loader = DataLoader(
         reader,
         batch_size=None,  # a job is a whole batch
@@ -129,7 +140,7 @@ def read_jobs(reader: Reader, jobs: Iterable[Job], workers: int) -> Generator[Re
             except (RuntimeError, EOFError, OSError) as error:
                 if not (workers and _is_of_a_dead_worker(error)):
                     raise
-                raise DataError(
+                raise DeadWorker(
                     f"BatchStream: the {workers} workers must stay alive, got {error!r}; memory "
                     f"or shared memory (/dev/shm) may have run out: lower data.workers"
                 ) from error

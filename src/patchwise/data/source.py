@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from patchwise.data.folder import FileList, list_folder, printable
+from patchwise.data.header import ImageHeader, read_header
 from patchwise.data.images import SUFFIXES, ImageLimits, decode_image
 from patchwise.data.synthetic import Scenes
 from patchwise.data.tar import open_tar
@@ -40,6 +41,15 @@ class ImageSource(Protocol):
 
     def fingerprint(self) -> str:
         """Return a digest of the list of images, the same on every machine."""
+        ...
+
+
+@runtime_checkable
+class StoredSource(ImageSource, Protocol):
+    """Images in files, which have headers."""
+
+    def header(self, index: int) -> ImageHeader:
+        """Return what the header of one file says; raise `ImageProblem` if it is damaged."""
         ...
 
 
@@ -77,6 +87,10 @@ class FileSource:
     def read(self, index: int) -> UInt8[np.ndarray, "H W 3"]:
         """Decode one image; see `decode_image`."""
         return decode_image(self.path(index), name=self.describe(index), limits=self.limits)
+
+    def header(self, index: int) -> ImageHeader:
+        """Read what the header of one file says."""
+        return read_header(self.path(index), name=self.describe(index))
 
     def describe(self, index: int) -> str:
         """Return the path of one image, printable."""

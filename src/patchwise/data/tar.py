@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from patchwise.data.folder import FileList, printable
+from patchwise.data.header import ImageHeader, read_header
 from patchwise.data.images import SUFFIXES, ImageLimits, ImageProblem, decode_image
 from patchwise.errors import DataError
 
@@ -37,6 +38,21 @@ class TarSource:
 
     def read(self, index: int) -> UInt8[np.ndarray, "H W 3"]:
         """Decode one image; see `decode_image`."""
+        return decode_image(self._open(index), name=self.describe(index), limits=self.limits)
+
+    def header(self, index: int) -> ImageHeader:
+        """Read what the header of one member's content says."""
+        return read_header(self._open(index), name=self.describe(index))
+
+    def describe(self, index: int) -> str:
+        """Return the archive and the path in it."""
+        return f"{self.name}/{printable(self.files.name(index))}"
+
+    def fingerprint(self) -> str:
+        """Return a digest of paths and sizes; that of a folder with the same files is the same."""
+        return self.files.fingerprint()
+
+    def _open(self, index: int) -> BytesIO:
         size = int(self.files.sizes[index])
         if size < 0:
             raise ImageProblem(
@@ -53,15 +69,7 @@ class TarSource:
                 f"TarSource: {self.name!r} must be a readable file, got {error.strerror}",
                 reason="unreadable",
             ) from error
-        return decode_image(BytesIO(content), name=self.describe(index), limits=self.limits)
-
-    def describe(self, index: int) -> str:
-        """Return the archive and the path in it."""
-        return f"{self.name}/{printable(self.files.name(index))}"
-
-    def fingerprint(self) -> str:
-        """Return a digest of paths and sizes; that of a folder with the same files is the same."""
-        return self.files.fingerprint()
+        return BytesIO(content)
 
 
 def open_tar(path: Path, *, limits: ImageLimits) -> TarSource:

@@ -2,26 +2,19 @@
 
 import fcntl
 import json
-import platform
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from patchwise.configs.loader import dump_toml, read_config
 from patchwise.configs.run import RunConfig
+from patchwise.environment import describe_environment
 from patchwise.errors import CheckpointError
 from patchwise.files import write_text
 from patchwise.models.vit import ViT
 from patchwise.models.weights import save_backbone
-from patchwise.version import __version__
-
-_PACKAGES = ("torch", "lightning-fabric", "numpy", "pillow", "safetensors", "pydantic")
 
 
 @dataclass(frozen=True)
@@ -164,32 +157,3 @@ def read_json(path: Path, keys: set[str]) -> dict[str, Any]:
             f"train: {path} must hold {', '.join(sorted(keys))}, got {str(content)[:80]!r}"
         )
     return content
-
-
-def describe_environment(device: str) -> str:
-    """Return version, commit, packages and machine, a fact a line."""
-    facts = {
-        "patchwise": __version__,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else platform.machine(),
-        "threads": str(torch.get_num_threads()),
-        **{name: metadata.version(name) for name in _PACKAGES},
-    }
-    return "".join(f"{name}: {value or 'unknown'}\n" for name, value in facts.items())
-
-
-def _commit() -> str:
-    """Return the commit of the source tree this runs from; empty if installed without one."""
-    source = Path(__file__)
-    try:
-        _git(source.parent, "ls-files", "--error-unmatch", source.name)  # not a tree around it
-        return _git(source.parent, "describe", "--always", "--dirty", "--abbrev=40")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
