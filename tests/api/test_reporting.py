@@ -115,6 +115,16 @@ def test_dino_has_no_figure_of_matched_patches(tmp_path: Path) -> None:
     assert 'id="views"' in page
 
 
+def test_a_log_that_ends_in_half_a_line_is_read(run: Path) -> None:
+    with (run / "log.jsonl").open("a") as log:
+        log.write('{"step": 13, "lo')
+    assert patchwise.report(run).exists()
+    with (run / "log.jsonl").open("a") as log:
+        log.write('\n{"step": 14}\n')
+    with pytest.raises(CheckpointError, match="must be JSON"):
+        patchwise.report(run)
+
+
 @pytest.mark.bad_input
 def test_what_is_no_run_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no config\.toml"):

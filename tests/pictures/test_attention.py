@@ -52,3 +52,19 @@ def test_all_maps_share_one_scale() -> None:
             assert (tile.pixels == same.pixels).all()
     assert figure.scale is not None
     assert float(figure.scale.high) >= 2
+
+
+def test_the_mean_of_every_map_is_1() -> None:
+    relative = relative_attention(0.3 * seen().attention)
+    torch.testing.assert_close(relative.mean(dim=-1), torch.ones(6, 2))
+
+
+def test_the_figure_shows_attention_where_it_is() -> None:
+    one = torch.zeros(6, 2, 16)
+    one[..., 6] = 1  # row 1, column 2 of 4
+    grey = dataclasses.replace(gallery(), images=np.full((6, 32, 32, 3), 90, dtype=np.uint8))
+    figure = attention_figure(grey, even(), dataclasses.replace(seen(), attention=one))
+    for tile in figure.rows[1].tiles[1:]:
+        cell = len(tile.pixels) // 4
+        light = np.argwhere(tile.pixels.astype(int).sum(axis=2) > 400) // cell
+        assert {(int(row), int(column)) for row, column in light} == {(1, 2)}

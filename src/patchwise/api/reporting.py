@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,6 @@ from patchwise.randomness import random_order
 from patchwise.reporting.page import run_page
 from patchwise.reporting.record import RunRecord
 from patchwise.training.folder import RunFolder, read_json
-from patchwise.training.log import read_log
 
 _SEARCHED, _SHOWN, _VIEWED = 100, 6, 2  # images
 _LOCAL_VIEWS = 2
@@ -87,11 +87,26 @@ def _read_record(folder: RunFolder) -> RunRecord:
         config=config,
         config_text=folder.config.read_text(encoding="utf-8"),
         data=data,
-        log=read_log(folder.log) if folder.log.exists() else [],
+        log=_whole_lines(folder.log) if folder.log.exists() else [],
         version=folder.version.read_text(encoding="utf-8") if folder.version.exists() else "",
         results=results.get("train"),
         evaluations=read_evaluations(folder) if results else (),
     )
+
+
+def _whole_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a log; the last one may be cut off if the run was, or is at work."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise CheckpointError(
+                    f"report: every line of {path} must be JSON, got line {number}: {error}"
+                ) from error
+    return found
 
 
 def _figures(folder: RunFolder, record: RunRecord, source: ImageSource) -> list[Figure]:

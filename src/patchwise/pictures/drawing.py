@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from patchwise.pictures.colours import rgb
 
 Box = tuple[float, float, float, float]  # top, left, height, width, in pixels
-Pixels = UInt8[np.ndarray, "H W 3"]
+Pixels = UInt8[np.ndarray, "_ _ 3"]  # of any size
 
 _MUCH = 3  # from this factor on, an enlarged image shows its pixels
 
