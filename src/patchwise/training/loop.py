@@ -26,7 +26,12 @@ from patchwise.training.checkpoint import Checkpoint, pack_state, save_checkpoin
 from patchwise.training.engine import FabricCollectives
 from patchwise.training.interrupt import StopRequest
 from patchwise.training.log import RunLog
-from patchwise.training.optim import apply_schedules, clip_gradients, drop_frozen_gradients
+from patchwise.training.optim import (
+    apply_schedules,
+    clip_gradients,
+    drop_frozen_gradients,
+    relative_update,
+)
 from patchwise.training.progress import ProgressDisplay, Speed, Stopwatch
 
 _MODEL_DRAWS = 1  # key of the seeds of torch's generator
@@ -60,6 +65,7 @@ class Training:
             steps_per_epoch=self.steps_per_epoch,
             seed=self.config.train.seed,
             collectives=FabricCollectives(self.fabric),
+            watched=self.is_logged(self.done + 1),
         )
         torch.manual_seed(random_seed(step.seed, step.index, _MODEL_DRAWS))
         rate, decay = apply_schedules(
@@ -67,7 +73,7 @@ class Training:
         )
         self.method.train()
         self.optimizer.zero_grad(set_to_none=True)
-        carries, sums = self._backward(batch, step)
+        carries, sums, health = self._backward(batch, step)
         drop_frozen_gradients(self.optimizer, step)
         parameters = (p for group in self.optimizer.param_groups for p in group["params"])
         norm = clip_gradients(parameters, max_norm=self.config.optim.clip_norm)
@@ -75,15 +81,23 @@ class Training:
         values["gradient_norm"] = float(norm)
         self._require_finite(values)
         self.optimizer.step()
+        if step.watched:
+            health["update"] = [relative_update(self.optimizer)]
         self.method.after_step(carries, step)
         self.done += 1
-        return {**values, "lr": rate, "weight_decay": decay}
+        means = {f"health/{n}": sum(map(float, each)) / len(each) for n, each in health.items()}
+        return {**values, "lr": rate, "weight_decay": decay, **means}
 
-    def _backward(self, batch: Batch, step: Step) -> tuple[list[Any], dict[str, Tensor]]:
+    def is_logged(self, done: int) -> bool:
+        """Tell whether a line is logged when so many steps are done."""
+        return done == self.total_steps or done % self.config.train.log_every_steps == 0
+
+    def _backward(self, batch: Batch, step: Step) -> tuple[list[Any], dict[str, Tensor], dict[str, list[Tensor]]]:
         """Add up the gradients of all parts of the batch."""
         parts = self.config.train.accumulate
         carries: list[Any] = []
         sums: dict[str, Tensor] = {}
+        health: dict[str, list[Tensor]] = {}
         split = {name: images.split(parts) for name, images in batch.items()}
         for part in range(parts):
             images = {name: pieces[part].to(self.fabric.device) for name, pieces in split.items()}
@@ -94,7 +108,9 @@ class Training:
                 carries.append(loss.carry)
                 for name, value in loss.parts.items():
                     sums[name] = sums.get(name, torch.zeros(())) + value.float().cpu() / parts
-        return carries, sums
+                for name, value in loss.health.items():
+                    health.setdefault(name, []).append(value)
+        return carries, sums, health
 
     def _each(self, losses: Iterator[StepLoss[Any]]) -> Iterator[StepLoss[Any]]:
         """Compute each loss under autocast, and leave autocast for its backward."""
@@ -167,7 +183,7 @@ def fit(training: Training, stream: Stream, observers: Observers, saving: Saving
         watch.step()
         training.seconds += time.perf_counter() - before
         last = training.done == training.total_steps
-        if last or training.done % config.log_every_steps == 0:
+        if training.is_logged(training.done):
             _report(training, observers, values, watch.read(training.done))
         due = _is_due(training, config.val_every_epochs) or last
         if due:
