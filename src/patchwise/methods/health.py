@@ -49,23 +49,29 @@ def answer_health(teacher: Answers, student: Answers, pairs: TokenPairs) -> dict
     Returns:
         ``teacher_entropy`` and ``student_entropy``: means, as shares of ln K.
         ``prototype_use``: see `patchwise.ops.statistics.prototype_use`.
-        ``prototypes_won``: prototypes that are some teacher token's first choice, as a share of
-        the most there could be, min(K, tokens).
+        ``prototype_fill``: the same number of prototypes, but as a share of the most that so many
+        answers of this sharpness could use: min(K, tokens * exp(mean entropy)).
         ``agreement``: pairs in which both have the same first choice.
+        ``centre_offset``: how far one prototype is ahead of the average in the tokens' mean of
+        the centred scores, in teacher temperatures; 0 if the centre is right.
     """
     rows_t, rows_s = _some(pairs.teacher.unique()), _some(pairs.student.unique())
     probabilities = (teacher.scores[rows_t].float() / teacher.temperature).softmax(dim=-1)
+    mean = teacher.scores[rows_t].mean(dim=0)
     guess = (student.scores[rows_s].float() / student.temperature).softmax(dim=-1)
-    won = len(probabilities.argmax(dim=-1).unique()) / min(probabilities.shape)
+    count, k = probabilities.shape
+    entropy, use = entropy_frac(probabilities).mean(), prototype_use(probabilities)
+    most = (count * (entropy * math.log(k)).exp()).clamp(max=k)
     agrees = teacher.scores[_some(pairs.teacher)].argmax(dim=-1) == student.scores[
         _some(pairs.student)
     ].argmax(dim=-1)
     return {
-        "teacher_entropy": entropy_frac(probabilities).mean(),
+        "teacher_entropy": entropy,
         "student_entropy": entropy_frac(guess).mean(),
-        "prototype_use": prototype_use(probabilities),
-        "prototypes_won": torch.tensor(won),
+        "prototype_use": use,
+        "prototype_fill": (use * k / most).clamp(max=1),
         "agreement": agrees.double().mean(),
+        "centre_offset": (mean.amax() - mean.mean()) / teacher.temperature,
     }
 
 

@@ -17,9 +17,7 @@ _TINY = 1e-12  # below this share of the whole, a spread is rounding
 
 
 @torch.no_grad()
-def effective_rank(
-    features: Float[Tensor, "N D"], *, centred: bool = False
-) -> Float[Tensor, ""]:
+def effective_rank(features: Float[Tensor, "N D"], *, centred: bool = False) -> Float[Tensor, ""]:
     """Return how many dimensions the features fill: RankMe.
 
         exp( - sum_k p_k log p_k ),  p_k = sigma_k / sum_j sigma_j,  sigma = singular values

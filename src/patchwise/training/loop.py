@@ -8,7 +8,7 @@ that goes on from a checkpoint is the run that never stopped, bit for bit on a C
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ from patchwise.models.backbone import Backbone
 from patchwise.randomness import random_seed
 from patchwise.training.checkpoint import Checkpoint, pack_state, save_checkpoint
 from patchwise.training.engine import FabricCollectives
+from patchwise.training.health import HealthWatch
 from patchwise.training.interrupt import StopRequest
-from patchwise.training.log import RunLog
+from patchwise.training.log import RunLog, read_log
 from patchwise.training.optim import (
     apply_schedules,
     clip_gradients,
@@ -92,7 +93,9 @@ class Training:
         """Tell whether a line is logged when so many steps are done."""
         return done == self.total_steps or done % self.config.train.log_every_steps == 0
 
-    def _backward(self, batch: Batch, step: Step) -> tuple[list[Any], dict[str, Tensor], dict[str, list[Tensor]]]:
+    def _backward(
+        self, batch: Batch, step: Step
+    ) -> tuple[list[Any], dict[str, Tensor], dict[str, list[Tensor]]]:
         """Add up the gradients of all parts of the batch."""
         parts = self.config.train.accumulate
         carries: list[Any] = []
@@ -126,8 +129,9 @@ class Training:
         if broken:
             raise TrainingError(
                 f"train: {broken[0]} must be a finite number, got {values[broken[0]]} at step "
-                f"{self.done}; begin a new run with a lower optim.lr_per_256 or with "
-                f"train.precision=float32, with --init from this one's backbone if it is good"
+                f"{self.done}; begin a new run with --set optim.lr_per_256="
+                f"{self.config.optim.lr_per_256 / 10:.2g} or with --set train.precision=float32, "
+                f"with --init from this one's backbone if it is good"
             )
 
 
@@ -167,6 +171,7 @@ def fit(training: Training, stream: Stream, observers: Observers, saving: Saving
         TrainingError: See `Training.step`.
     """
     config = training.config.train
+    health = HealthWatch(training.config, read_log(observers.log.path))
     watch = Stopwatch(batch=config.batch, total=training.total_steps)
     saved_at = -1
     while training.done < training.total_steps and observers.stop.received is None:
@@ -184,7 +189,8 @@ def fit(training: Training, stream: Stream, observers: Observers, saving: Saving
         training.seconds += time.perf_counter() - before
         last = training.done == training.total_steps
         if training.is_logged(training.done):
-            _report(training, observers, values, watch.read(training.done))
+            line = _report(training, observers, values, watch.read(training.done))
+            _warn(observers, health, line)
         due = _is_due(training, config.val_every_epochs) or last
         if due:
             log_scores(training, observers)
@@ -208,8 +214,8 @@ def log_scores(training: Training, observers: Observers) -> None:
 
 def _report(
     training: Training, observers: Observers, values: Mapping[str, float], speed: Speed
-) -> None:
-    """Log and show a step."""
+) -> dict[str, float]:
+    """Log and show a step; return the line of the log."""
     figures = {
         "epoch": training.done / training.steps_per_epoch,
         "bad_images": sum(len(found) for found in observers.bad_images.values()),
@@ -218,6 +224,15 @@ def _report(
     }
     observers.log.write(training.done, {**values, **figures})
     observers.display.show(training.done, values["loss"], speed)
+    return {"step": training.done, **values, **figures}
+
+
+def _warn(observers: Observers, health: HealthWatch, line: dict[str, float]) -> None:
+    """Name what is wrong with the run, in the log and aloud, when it is first seen."""
+    found = health.observe(line)
+    if found is not None:
+        observers.log.write(int(line["step"]), {"warning": asdict(found)})
+        observers.display.say(f"warning at step {line['step']}: {found.message}")
 
 
 def _is_due(training: Training, every_epochs: float) -> bool:
