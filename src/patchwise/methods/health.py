@@ -55,7 +55,7 @@ def answer_health(teacher: Answers, student: Answers, pairs: TokenPairs) -> dict
         ``centre_offset``: how far one prototype is ahead of the average in the tokens' mean of
         the centred scores, in teacher temperatures; 0 if the centre is right.
     """
-    rows_t, rows_s = _some(pairs.teacher.unique()), _some(pairs.student.unique())
+    rows_t, rows_s = _some(torch.unique(pairs.teacher)), _some(torch.unique(pairs.student))
     probabilities = (teacher.scores[rows_t].float() / teacher.temperature).softmax(dim=-1)
     mean = teacher.scores[rows_t].mean(dim=0)
     guess = (student.scores[rows_s].float() / student.temperature).softmax(dim=-1)
@@ -80,8 +80,10 @@ def distance_frac(
     teacher: Iterable[nn.Parameter], student: Iterable[nn.Parameter]
 ) -> Float[Tensor, ""]:
     """Return how far the student's weights are from the teacher's: |s - t| / |t|."""
-    mine, theirs = list(teacher), list(student)
-    apart = torch.stack(torch._foreach_norm(torch._foreach_sub(theirs, mine))).norm()
+    mine = [parameter.data for parameter in teacher]
+    theirs = [parameter.data for parameter in student]
+    differences = torch._foreach_sub(theirs, mine)
+    apart: Tensor = torch.stack(torch._foreach_norm(differences)).norm()
     own: Tensor = torch.stack(torch._foreach_norm(mine)).norm()
     return apart / own.clamp(min=torch.finfo(own.dtype).tiny)
 

@@ -69,7 +69,7 @@ class StepLoss(Generic[CarryT]):
     parts: dict[str, Float[Tensor, ""]]  # detached, for the log; the same name twice adds up
     carry: CarryT | None = None  # detached; what `Method.after_step` needs of this part
     health: dict[str, Float[Tensor, ""]] = field(default_factory=dict)
-    """Detached, on watched steps only; means over the parts that have a name. See docs/health.md."""
+    """Detached, on watched steps only; the mean over parts is logged. See docs/health.md."""
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def effective_rank(features: Float[Tensor, "N D"], *, centred: bool = False) -> 
     singular = torch.where(eigenvalues > floor, eigenvalues, 0).sqrt()
     total = singular.sum()
     share = singular / total.clamp(min=torch.finfo(total.dtype).tiny)
-    rank = torch.special.entr(share).sum().exp()
+    rank: Tensor = torch.special.entr(share).sum().exp()
     return torch.where(total > 0, rank, torch.zeros_like(rank))
 
 
@@ -76,7 +76,8 @@ def entropy_frac(probabilities: Float[Tensor, "N K"]) -> Float[Tensor, " N"]:
     """
     _require("entropy_frac", 2, probabilities=probabilities)
     entropy = torch.special.entr(probabilities.double()).sum(dim=-1)
-    return (entropy / math.log(max(2, probabilities.shape[1]))).clamp(0, 1)
+    share: Tensor = entropy / math.log(max(2, probabilities.shape[1]))
+    return share.clamp(0, 1)
 
 
 @torch.no_grad()
@@ -99,7 +100,8 @@ def prototype_use(probabilities: Float[Tensor, "N K"]) -> Float[Tensor, ""]:
     """
     _require("prototype_use", 2, probabilities=probabilities)
     mean = probabilities.double().mean(dim=0)
-    return (torch.special.entr(mean).sum().exp() / len(mean)).clamp(max=1)
+    share: Tensor = torch.special.entr(mean).sum().exp() / len(mean)
+    return share.clamp(max=1)
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,8 @@ def dispersion(
     unit = F.normalize(features.double(), dim=-1)
     own = unit.square().sum(dim=-1)  # 1, or 0 for a row of zeros
     pairs = torch.stack([category, instance], dim=-1)
-    _, instance_of = pairs.unique(dim=0, return_inverse=True)
-    _, class_of = category.unique(return_inverse=True)
+    _, instance_of = torch.unique(pairs, dim=0, return_inverse=True)
+    _, class_of = torch.unique(category, return_inverse=True)
     by_instance = _cosines(unit, own, instance_of)
     by_class = _cosines(unit, own, class_of)
     overall = _cosines(unit, own, torch.zeros_like(class_of))
@@ -227,8 +229,9 @@ def high_norm_share(features: Float[Tensor, "N D"], *, times: float = 2.0) -> Fl
     _require("high_norm_share", 2, features=features)
     if times < 1:
         raise RangeError(f"high_norm_share: times must be at least 1, got {times}")
-    norms = features.double().norm(dim=-1)
-    return (norms > times * norms.median()).double().mean()
+    norms = torch.linalg.vector_norm(features.double(), dim=-1)
+    share: Tensor = (norms > times * norms.median()).double().mean()
+    return share
 
 
 def _cosines(unit: Tensor, own: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -39,6 +40,15 @@ _MODEL_DRAWS = 1  # key of the seeds of torch's generator
 
 Stream = Iterator[Batch]
 AnyMethod = Method[Any, Any]
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """What a batch came to, over its parts."""
+
+    carries: list[Any]
+    losses: dict[str, Tensor]
+    health: dict[str, list[Tensor]]
 
 
 @dataclass
@@ -74,28 +84,26 @@ class Training:
         )
         self.method.train()
         self.optimizer.zero_grad(set_to_none=True)
-        carries, sums, health = self._backward(batch, step)
+        found = self._backward(batch, step)
         drop_frozen_gradients(self.optimizer, step)
         parameters = (p for group in self.optimizer.param_groups for p in group["params"])
         norm = clip_gradients(parameters, max_norm=self.config.optim.clip_norm)
-        values = {name: float(value) for name, value in sums.items()}
+        values = {name: float(value) for name, value in found.losses.items()}
         values["gradient_norm"] = float(norm)
         self._require_finite(values)
         self.optimizer.step()
         if step.watched:
-            health["update"] = [relative_update(self.optimizer)]
-        self.method.after_step(carries, step)
+            found.health["update"] = [relative_update(self.optimizer)]
+        self.method.after_step(found.carries, step)
         self.done += 1
-        means = {f"health/{n}": sum(map(float, each)) / len(each) for n, each in health.items()}
-        return {**values, "lr": rate, "weight_decay": decay, **means}
+        health = {f"health/{name}": fmean(map(float, v)) for name, v in found.health.items()}
+        return {**values, "lr": rate, "weight_decay": decay, **health}
 
     def is_logged(self, done: int) -> bool:
         """Tell whether a line is logged when so many steps are done."""
         return done == self.total_steps or done % self.config.train.log_every_steps == 0
 
-    def _backward(
-        self, batch: Batch, step: Step
-    ) -> tuple[list[Any], dict[str, Tensor], dict[str, list[Tensor]]]:
+    def _backward(self, batch: Batch, step: Step) -> "_Sums":
         """Add up the gradients of all parts of the batch."""
         parts = self.config.train.accumulate
         carries: list[Any] = []
@@ -113,7 +121,7 @@ class Training:
                     sums[name] = sums.get(name, torch.zeros(())) + value.float().cpu() / parts
                 for name, value in loss.health.items():
                     health.setdefault(name, []).append(value)
-        return carries, sums, health
+        return _Sums(carries, sums, health)
 
     def _each(self, losses: Iterator[StepLoss[Any]]) -> Iterator[StepLoss[Any]]:
         """Compute each loss under autocast, and leave autocast for its backward."""
