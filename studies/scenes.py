@@ -25,48 +25,60 @@ from torch.nn import functional as F
 
 import patchwise
 from patchwise.configs.backbone import ViTConfig
-from patchwise.configs.loader import parse_settings
+from patchwise.data.segmentation import SegmentationSource, open_segmentation
 from patchwise.data.synthetic import CATEGORIES, render_scenes, shuffle_patches
-from patchwise.eval.knn import KNN
-from patchwise.eval.scenes import (
-    PatchFeatures,
-    backbone_patches,
-    labelled_patches,
-    majority_category,
-    pixel_patches,
-)
+from patchwise.eval.baselines import RawPatches
+from patchwise.eval.results import headline
+from patchwise.eval.squares import class_shares, read_patches
 from patchwise.files import write_text
-from patchwise.models.backbone import BackboneOutput
+from patchwise.models.backbone import Backbone, BackboneOutput
 from patchwise.models.vit import ViT
 
 RESULTS = Path(__file__).with_suffix(".json")
 PATCH_PX, SIZE_PX = 8, 64
+SCENES = "scenes:20000"
+PROTOCOLS = ("knn/patches-short", "incontext/hummingbird-short", "linseg/cotap-short")
 SHUFFLED = 20_000  # scenes, as many as the demo trains on
 
 
 @dataclass(frozen=True)
 class Score:
-    """Shares of held-out patches whose category is found."""
+    """How well held-out patches and pixels are told apart."""
 
-    knn: float
-    linear: float
-
-
-def mean_colour(images: Tensor) -> Tensor:
-    """Return nothing but the mean colour of each patch."""
-    return F.avg_pool2d(images, PATCH_PX).flatten(2).mT
+    knn: float  # share of patches whose category is found
+    linear: float  # likewise, by a logistic regression
+    incontext: float  # mIoU
+    linseg: float  # mIoU
 
 
-def score(features: PatchFeatures) -> Score:
-    """Classify patches of 200 scenes by those of 400 others, without and with training."""
-    ids = np.arange(600)
-    memory, labels = labelled_patches(features, ids[:400], patch_px=PATCH_PX, size_px=SIZE_PX)
-    query, truth = labelled_patches(features, ids[400:], patch_px=PATCH_PX, size_px=SIZE_PX)
-    votes = KNN().classify(query, memory, labels)
-    return Score(
-        knn=float((votes.argmax(dim=1) == truth).double().mean()),
-        linear=linear_probe(memory.clone(), labels.clone(), query.clone(), truth.clone()),
-    )
+class MeanColour(RawPatches):
+    """Nothing but the mean colour of each patch."""
+
+    def __call__(self, images: Tensor, *, attention: bool = False) -> BackboneOutput:
+        maps = F.avg_pool2d(images, self.patch_px)
+        patches = maps.flatten(2).mT
+        return BackboneOutput(patches.mean(dim=1), patches, (maps.shape[2], maps.shape[3]))
+
+
+def score(backbone: Backbone) -> Score:
+    """Score a backbone on 200 scenes with 400 others to learn from."""
+    results = [patchwise.evaluate(backbone, protocol=p, data="scenes") for p in PROTOCOLS]
+    data = open_segmentation("scenes", size_px=SIZE_PX)
+    linear = linear_probe(*labelled(backbone, data.fit), *labelled(backbone, data.test))
+    knn, incontext, linseg = (headline(result)[1] for result in results)
+    return Score(knn, linear, incontext, linseg)
+
+
+def labelled(backbone: Backbone, part: SegmentationSource) -> tuple[Tensor, Tensor]:
+    """Return features and category of the patches of which at least half is one object."""
+    found, classes = [], []
+    for patches in read_patches(
+        backbone, part, range(len(part)), size_px=SIZE_PX, classes=1 + len(CATEGORIES)
+    ):
+        share, category = patches.shares[..., 1:].max(dim=-1)
+        found.append(patches.features[share >= 0.5])
+        classes.append(category[share >= 0.5])
+    return torch.cat(found), torch.cat(classes)
 
 
 def linear_probe(memory: Tensor, labels: Tensor, query: Tensor, truth: Tensor) -> float:
@@ -98,7 +110,10 @@ def with_labels(steps: int = 1000, batch: int = 64) -> ViT:
     for step in range(steps):
         scenes = render_scenes(np.arange(step * batch, (step + 1) * batch), size_px=SIZE_PX)
         images = torch.from_numpy(scenes.images).movedim(-1, 1).float() / 255
-        category = majority_category(torch.from_numpy(scenes.semantic), patch_px=PATCH_PX)
+        semantic = torch.from_numpy(scenes.semantic)
+        shares = class_shares(semantic, patch_px=PATCH_PX, classes=1 + len(CATEGORIES))
+        most, place = shares[..., 1:].max(dim=-1)
+        category = torch.where(most >= 0.5, place + 1, 0)
         with torch.autocast("cpu", torch.bfloat16):
             output: BackboneOutput = vit(patchwise.normalise(images))
             scores = head(output.patches[category > 0]).float()
@@ -132,40 +147,39 @@ def train(data: str | Path, out: Path, settings: dict[str, Any]) -> bool:
     """Train, or go on training; tell whether the run is complete."""
     if (out / "config.toml").exists():
         return patchwise.train(data, out=out, resume=True).complete
-    return patchwise.train(data, out=out, recipe="demo", settings=settings, val="scenes").complete
-
-
-def trained(path: Path) -> PatchFeatures:
-    """Return the patch features of a backbone file."""
-    return backbone_patches(patchwise.load_backbone(path))
+    return patchwise.train(data, out=out, recipe="demo", settings=settings).complete
 
 
 def main() -> None:
-    """Train what is not trained yet, score everything, write the results."""
+    """Train what is not trained yet, score what is not scored yet, write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, default=Path("runs/scenes"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
-    changes = parse_settings(arguments.set)
-    runs: dict[str, Callable[[], bool]] = {}
-    for seed in arguments.seeds:
-        out, settings = arguments.out / f"seed-{seed}", {**changes, "train.seed": seed}
-        runs[out.name] = partial(train, "scenes:20000", out, settings)
-    shuffled = write_shuffled(arguments.out / "shuffled-images")
-    runs["shuffled"] = partial(train, shuffled, arguments.out / "shuffled", changes)
+    scores: dict[str, dict[str, float]] = (
+        json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    )
 
-    scores: dict[str, Score] = {"mean colour": score(mean_colour)}
-    scores["raw pixels"] = score(pixel_patches(PATCH_PX))
-    scores["trained with labels"] = score(backbone_patches(with_labels()))
-    for name, run in runs.items():
-        if not run():
+    def add(name: str, backbone: Callable[[], Backbone]) -> None:
+        if name not in scores:
+            scores[name] = asdict(score(backbone()))
+            write_text(RESULTS, json.dumps(scores, indent=2) + "\n")
+        print(name, scores[name], flush=True)
+
+    add("mean colour", lambda: MeanColour(PATCH_PX))
+    add("raw RGB patches", lambda: RawPatches(PATCH_PX))
+    add("trained with labels", with_labels)
+    runs: dict[str, tuple[Callable[[], str | Path], dict[str, Any]]] = {
+        f"seed-{seed}": (lambda: SCENES, {"train.seed": seed}) for seed in arguments.seeds
+    }
+    runs["long"] = lambda: SCENES, {"train.epochs": 15.0, "optim.warmup_epochs": 1.0}
+    runs["shuffled"] = lambda: write_shuffled(arguments.out / "shuffled-images"), {}
+    for name, (data, settings) in runs.items():
+        if f"{name} after" not in scores and not train(data(), arguments.out / name, settings):
             raise SystemExit(f"stopped in {name}; call again to go on")
         for moment, file in {"before": "initial", "after": "backbone"}.items():
             path = arguments.out / name / f"{file}.safetensors"
-            scores[f"{name} {moment}"] = score(trained(path))
-        print(json.dumps({n: asdict(s) for n, s in scores.items()}, indent=2), flush=True)
-    write_text(RESULTS, json.dumps({n: asdict(s) for n, s in scores.items()}, indent=2) + "\n")
+            add(f"{name} {moment}", partial(patchwise.load_backbone, path))
 
 
 if __name__ == "__main__":

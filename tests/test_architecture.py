@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"data", "methods", "models", "ops"},
     "eval": {"data", "models", "ops"},
     "recipes": {"data", "models"},
-    "listing": {"recipes"},
+    "listing": {"eval", "recipes"},
     "api": {"data", "eval", "models", "recipes", "training"},
     "demo": {"api", "data", "eval", "models", "training"},
     "cli": {"api", "demo", "listing"},

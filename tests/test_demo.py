@@ -1,14 +1,28 @@
 """The demo: that it runs, resumes and tells the truth. That it learns is shown in studies/."""
 
-import json
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from patchwise import demo as demo_module
+from patchwise.api.validation import Validation, read_evaluations, write_evaluations
+from patchwise.data.segmentation import SegmentationSource
 from patchwise.demo import demo
 from patchwise.errors import CheckpointError
+from patchwise.eval.linseg import LinearSegmentation
+from patchwise.eval.results import KNNResult, headline
+from patchwise.eval.squares import Squares
+from patchwise.training.folder import RunFolder
 from patchwise.training.log import read_log
+
+_batches = LinearSegmentation._batches
+
+
+def few_batches(self: LinearSegmentation, source: SegmentationSource) -> Iterator[Squares]:
+    return itertools.islice(_batches(self, source), 3)
 
 
 @pytest.fixture
@@ -18,6 +32,7 @@ def two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
         "SHORT",
         {"train.epochs": 2 / 625, "optim.warmup_epochs": 0.001, "data.workers": 0},
     )
+    monkeypatch.setattr(LinearSegmentation, "_batches", few_batches)
 
 
 @pytest.mark.usefixtures("two_steps")
@@ -26,21 +41,43 @@ def test_it_scores_pixels_and_features_before_and_after(
 ) -> None:
     result = demo(tmp_path / "demo", short=True)
     assert result.train.steps == 2
-    assert list(result.scores) == ["raw pixels", "random ViT", "trained ViT"]
+    subjects = list(dict.fromkeys(evaluation.subject for evaluation in result.evaluations))
+    assert subjects == ["raw RGB patches", "random ViT", "before training", "after training"]
+    assert len(result.evaluations) == 4 * 3
     printed = capsys.readouterr().out
-    for name, score in result.scores.items():
-        assert name in printed
-        assert f"{score.accuracy:.3f}" in printed
-    assert len({score.protocol for score in result.scores.values()}) == 1
+    for evaluation in result.evaluations:
+        assert evaluation.subject in printed
+        assert f"{headline(evaluation.result)[1]:.3f}" in printed
+    assert len({evaluation.result.fingerprint.protocol for evaluation in result.evaluations}) == 3
 
-    saved = json.loads((tmp_path / "demo" / "results.json").read_text())
-    assert saved["scores"]["raw pixels"]["accuracy"] == result.scores["raw pixels"].accuracy
     first = read_log(tmp_path / "demo" / "log.jsonl")[0]
-    assert first["val/knn_patches"] == result.scores["random ViT"].accuracy
+    before = result.evaluations[2 * 3].result
+    assert isinstance(before, KNNResult)
+    assert first["val/knn/patches"] == before.accuracy
+    assert read_evaluations(RunFolder(tmp_path / "demo")) == result.evaluations
 
-    again = demo(tmp_path / "demo", short=True)  # a second call trains nothing
-    assert again.scores == result.scores
-    assert again.train == result.train
+    again = demo(tmp_path / "demo", short=True)  # a second call trains and scores nothing
+    assert again == result
+
+
+@pytest.mark.usefixtures("two_steps")
+def test_baselines_are_scored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A demo that was stopped while it scored goes on with what is missing."""
+    demo(tmp_path / "demo", short=True)
+    folder = RunFolder(tmp_path / "demo")
+    whole = read_evaluations(folder)
+    write_evaluations(folder, whole[6:])
+    calls: list[str] = []
+    full = Validation.full
+
+    def counted(self: Validation, *arguments: Any) -> Any:
+        calls.append(arguments[2])
+        return full(self, *arguments)
+
+    monkeypatch.setattr(Validation, "full", counted)
+    again = demo(tmp_path / "demo", short=True).evaluations
+    assert calls == ["raw RGB patches", "random ViT"]
+    assert [headline(e.result) for e in again] == [headline(e.result) for e in whole]
 
 
 @pytest.mark.bad_input

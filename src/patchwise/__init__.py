@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from patchwise.version import __version__
 
 if TYPE_CHECKING:
-    from patchwise.api import forecast_training, train
+    from patchwise.api import evaluate, forecast_training, train
     from patchwise.configs.backbone import ViTConfig
     from patchwise.configs.methods import DINOConfig, PWSelfConfig
     from patchwise.configs.run import RunConfig
@@ -39,6 +39,7 @@ _HOMES = {
     "TrainResult": "patchwise.training.run",
     "ViT": "patchwise.models.vit",
     "ViTConfig": "patchwise.configs.backbone",
+    "evaluate": "patchwise.api",
     "forecast_training": "patchwise.api",
     "load_backbone": "patchwise.models.weights",
     "match_patches": "patchwise.ops.geometry",
@@ -65,6 +66,7 @@ __all__ = [
     "ViT",
     "ViTConfig",
     "__version__",
+    "evaluate",
     "forecast_training",
     "load_backbone",
     "match_patches",

@@ -48,6 +48,7 @@ class Topic(StrEnum):
 
     recipes = "recipes"
     options = "options"
+    protocols = "protocols"
 
 
 @app.command()
@@ -93,15 +94,39 @@ def train(  # noqa: PLR0913 - one parameter an option
         raise typer.Exit(STOPPED)
 
 
+@app.command("eval")
+def eval_(
+    model: Annotated[str, typer.Argument(help="Weights file of a backbone.")],
+    protocol: Annotated[str, typer.Option(help="See `patchwise list protocols`.")],
+    data: Annotated[str, typer.Option(help="Labelled images, or scenes.")],
+    out: Annotated[Optional[Path], typer.Option(help="JSON file for the result.")] = None,  # noqa: UP045
+    settings: Set = None,
+) -> None:
+    """Score a backbone by a named protocol."""
+    from patchwise import api
+    from patchwise.configs.loader import parse_settings
+
+    changes = parse_settings(settings or [])
+    result = api.evaluate(model, protocol=protocol, data=data, settings=changes)
+    Console().print(api.describe_result(result))
+    if out is not None:
+        api.save_result(result, out)
+
+
 @app.command("list")
 def list_(
     topic: Annotated[Topic, typer.Argument(help="What to show.")] = Topic.recipes,
 ) -> None:
-    """Show the recipes, or all options with their defaults."""
+    """Show the recipes, the protocols, or all options with their defaults."""
     from patchwise import listing
 
     console = Console()
-    console.print(listing.recipes() if topic is Topic.recipes else listing.options())
+    tables = {
+        Topic.recipes: listing.recipes,
+        Topic.options: listing.options,
+        Topic.protocols: listing.protocols,
+    }
+    console.print(tables[topic]())
 
 
 @app.command()

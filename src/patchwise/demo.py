@@ -1,25 +1,33 @@
 """The library's main job on its embedded default: train on synthetic scenes and show the gain."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
-from rich.table import Table
 
 from patchwise import api
+from patchwise.api.validation import (
+    open_validation,
+    read_evaluations,
+    score_table,
+    write_evaluations,
+)
 from patchwise.configs.loader import read_config
 from patchwise.configs.run import RunConfig
 from patchwise.errors import CheckpointError
-from patchwise.eval.results import KNNResult
-from patchwise.eval.scenes import backbone_patches, knn_scene_patches, pixel_patches
-from patchwise.files import write_text
-from patchwise.models.weights import load_backbone
+from patchwise.eval.baselines import RawPatches
+from patchwise.eval.results import Evaluation, ModelIdentity
+from patchwise.eval.setup import identify
+from patchwise.models.backbone import Backbone
+from patchwise.models.vit import ViT
+from patchwise.randomness import random_seed
 from patchwise.training.folder import RunFolder
 from patchwise.training.run import TrainResult
 
 SCENES = "scenes:20000"
+_RANDOM_VIT = 10  # key of the seed of a ViT that is not the one before training
 SHORT: dict[str, Any] = {"train.epochs": 0.05, "optim.warmup_epochs": 0.01}
 
 
@@ -28,7 +36,7 @@ class DemoResult:
     """What the demo came to."""
 
     train: TrainResult
-    scores: dict[str, KNNResult]  # empty if training was stopped
+    evaluations: list[Evaluation]  # none if training was stopped
 
 
 def demo(out: str | Path, *, seed: int = 0, short: bool = False) -> DemoResult:
@@ -52,11 +60,34 @@ def demo(out: str | Path, *, seed: int = 0, short: bool = False) -> DemoResult:
     else:
         result = api.train(SCENES, out=out, recipe="demo", settings=settings, val="scenes")
     if not result.complete:
-        return DemoResult(result, {})
-    scores = score(folder)
-    _write(scores, folder)
-    Console().print(_table(scores))
-    return DemoResult(result, scores)
+        return DemoResult(result, [])
+    evaluations = add_baselines(folder)
+    Console().print(score_table(evaluations))
+    return DemoResult(result, evaluations)
+
+
+def add_baselines(folder: RunFolder) -> list[Evaluation]:
+    """Score what the trained backbone must beat beside it, and add that to the run's results."""
+    evaluations = read_evaluations(folder)
+    config = read_config(folder.config)
+    validation = open_validation("scenes", config)
+    raw = RawPatches(config.backbone.patch_px)
+    torch.manual_seed(random_seed(config.train.seed, _RANDOM_VIT))
+    vit = ViT(config.backbone).eval()
+    baselines: dict[str, tuple[Backbone, ModelIdentity]] = {
+        "raw RGB patches": (raw, raw.identity),
+        "random ViT": (vit, identify(vit, "ViT")),
+    }
+    done = {evaluation.subject for evaluation in evaluations}
+    console = Console(stderr=True)
+    missing = [
+        evaluation
+        for subject, (backbone, identity) in baselines.items()
+        if subject not in done
+        for evaluation in validation.full(backbone, identity, subject, console.print)
+    ]
+    write_evaluations(folder, [*missing, *evaluations])
+    return [*missing, *evaluations]
 
 
 def _require_same(config: RunConfig, seed: int, short: bool, folder: RunFolder) -> None:
@@ -68,38 +99,3 @@ def _require_same(config: RunConfig, seed: int, short: bool, folder: RunFolder) 
             f"'{folder.path}' with recipe {config.recipe}, seed {config.train.seed}, "
             f"{config.train.epochs:g} epochs; delete it, or choose another folder"
         )
-
-
-def score(folder: RunFolder) -> dict[str, KNNResult]:
-    """Classify the patches of held-out scenes by pixels and by features before and after."""
-    config = read_config(folder.config)
-    patch_px, size_px = config.backbone.patch_px, config.method.views.global_px
-    features = {
-        "raw pixels": pixel_patches(patch_px),
-        "random ViT": backbone_patches(load_backbone(folder.initial)),
-        "trained ViT": backbone_patches(load_backbone(folder.backbone)),
-    }
-    return {
-        name: knn_scene_patches(function, patch_px=patch_px, size_px=size_px)
-        for name, function in features.items()
-    }
-
-
-def _write(scores: dict[str, KNNResult], folder: RunFolder) -> None:
-    content = json.loads(folder.results.read_text(encoding="utf-8"))
-    content["scores"] = {name: asdict(result) for name, result in scores.items()}
-    write_text(folder.results, json.dumps(content, indent=2) + "\n")
-
-
-def _table(scores: dict[str, KNNResult]) -> Table:
-    first = next(iter(scores.values()))
-    table = Table(
-        "features",
-        "accuracy",
-        "balanced",
-        title="k-NN category of patches in held-out scenes",
-        caption=f"{first.protocol}; {first.num_queries} patches, 10 categories",
-    )
-    for name, result in scores.items():
-        table.add_row(name, f"{result.accuracy:.3f}", f"{result.balanced_accuracy:.3f}")
-    return table

@@ -11,6 +11,7 @@ from rich.text import Text
 from patchwise.configs.backbone import ViTConfig
 from patchwise.configs.methods import METHOD_CONFIGS
 from patchwise.configs.run import DataConfig, OptimConfig, TrainConfig
+from patchwise.eval.presets import PROTOCOLS
 from patchwise.recipes import DESCRIPTIONS
 
 _SECTIONS: dict[str, type[Any]] = {
@@ -27,6 +28,14 @@ def recipes() -> Table:
     table = Table("recipe", "what it is")
     for name, description in DESCRIPTIONS.items():
         table.add_row(name, description)
+    return table
+
+
+def protocols() -> Table:
+    """Return the evaluation protocols with what each measures."""
+    table = Table("protocol", "data", "what it is")
+    for name, preset in PROTOCOLS.items():
+        table.add_row(name, preset.kind, preset.help)
     return table
 
 

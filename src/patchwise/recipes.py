@@ -12,7 +12,7 @@ from patchwise.checks import check_choice
 from patchwise.configs.backbone import ViTConfig, vit_config
 from patchwise.configs.methods import DINOConfig, PWSelfConfig
 from patchwise.configs.run import DataConfig, OptimConfig, RunConfig, TrainConfig
-from patchwise.configs.views import ViewsConfig
+from patchwise.configs.views import PatchColourConfig, ViewsConfig
 from patchwise.data.images import ImageProblem
 from patchwise.data.source import ImageSource
 from patchwise.errors import DataError
@@ -112,9 +112,10 @@ def small(facts: Facts) -> RunConfig:
 def demo(facts: Facts) -> RunConfig:
     """PW-Self for synthetic scenes of 64 px, in the minutes that a demo has.
 
-    Colours tell nothing there, so views change them strongly. Patches of 8 px are not recoloured:
-    the vertical blur alone would wipe out the textures that do tell. The teacher is sharp,
-    without which so short a run stays near the uniform answer.
+    Colours tell nothing there, so views and patches change them strongly. Patches of 8 px are not
+    posterised, and hardly blurred: the paper's blur, for patches of 16 px, would wipe out the
+    textures that do tell. The teacher is sharp, without which so short a run stays near the
+    uniform answer.
     """
     views = ViewsConfig(
         base_px=64,
@@ -133,7 +134,9 @@ def demo(facts: Facts) -> RunConfig:
     )
     method = PWSelfConfig(
         views=views,
-        recolour_patches=False,
+        patch_colour=PatchColourConfig(
+            brightness=0.8, hue=0.5, blur_sigma_px=(0.1, 0.3), posterise_prob=0.0
+        ),
         prototypes=256,
         head_hidden_dim=256,
         bottleneck_dim=64,

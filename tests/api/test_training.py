@@ -68,8 +68,8 @@ def test_results_json_is_the_result(photographs: Path, tmp_path: Path) -> None:
     result = train(photographs, tmp_path / "run", val=photographs)
     content = json.loads((tmp_path / "run" / "results.json").read_text())
     assert content["train"] | {"out": result.out} == asdict(result)
-    assert [scores["step"] for scores in result.evaluations] == [0, 5, 10]
-    assert all(0 <= scores["knn"] <= 1 for scores in result.evaluations)
+    assert [scores["step"] for scores in result.validations] == [0, 5, 10]
+    assert all(0 <= scores["knn/dino"] <= 1 for scores in result.validations)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_does_not(
@@ -261,7 +261,7 @@ def test_too_few_labelled_images_are_named_before_anything_is_written(
 ) -> None:
     for path in list(photographs.rglob("*.png"))[:2]:
         path.unlink()
-    with pytest.raises(DataError, match="val must hold more than 20 images, got 20"):
+    with pytest.raises(DataError, match="val must hold more than 20 images to learn from, got 20"):
         train("scenes:12", tmp_path / "run", val=photographs)
     assert not (tmp_path / "run").exists()
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from patchwise.data.synthetic import Scenes
-from patchwise.eval.scenes import backbone_patches, knn_scene_patches
+from patchwise.eval.patches import KNNPatches
 from patchwise.methods import METHODS
 from patchwise.methods.method import Batch, Input, Method, ParameterGroup, Step, StepLoss
 from patchwise.models.backbone import Backbone, BackboneOutput
@@ -25,6 +25,7 @@ from patchwise.normalisation import normalise
 from patchwise.training.checkpoint import pack_state, unpack_state
 from patchwise.training.loop import Training
 from patchwise.training.plan import Plan, build_training, count_bad_images, open_stream
+from tests.eval.tiny import MODEL, colour_data
 from tests.small_runs import run_config, small_vit
 
 QUEUE = 12
@@ -181,7 +182,5 @@ def test_all_rates_end_alike_and_the_heads_begin_higher(plan: Plan) -> None:
 def test_the_wide_backbone_is_evaluated_like_any_other(plan: Plan) -> None:
     backbone: Any = build_training(plan, "float32").method.eval().backbone
     assert backbone.dim == 64
-    result = knn_scene_patches(
-        backbone_patches(backbone), patch_px=8, memory_scenes=8, query_scenes=4
-    )
+    result = KNNPatches("p", size_px=32).run(backbone, colour_data(), MODEL)
     assert 0 <= result.accuracy <= 1

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from patchwise.errors import RangeError, ShapeError
 from patchwise.eval import knn as module
-from patchwise.eval.knn import KNN
+from patchwise.eval.knn import KNN, knn_result
+from tests.eval.test_results import MARK
 
 CLASSES = 4
 
@@ -128,14 +129,15 @@ def test_extreme_temperatures_are_the_nearest_and_the_count(
         torch.testing.assert_close(votes.round().sum(1), torch.full((30,), 7).to(dtype))
 
 
-def test_scores_are_shares_of_right_first_guesses() -> None:
-    votes = torch.eye(3)[[0, 0, 1, 2, 2, 0]]
-    truth = torch.tensor([0, 0, 1, 2, 1, 5])  # wrong: the fifth, and class 5 has no votes at all
-    result = KNN(k=3, temperature=0.5).score(votes, truth, memory=77, preset="patches")
+def test_scores_are_shares_of_right_guesses() -> None:
+    votes = torch.eye(7)[[0, 0, 1, 2, 2, 0]] + torch.tensor([0, 0, 0.1, 0.2, 0.3, 0, 0])
+    truth = torch.tensor([0, 0, 1, 2, 4, 6])  # wrong: the last two, and class 6 has no votes at all
+    result = knn_result(votes, truth, memory=77, fingerprint=MARK)
     assert dataclasses.asdict(result) == {
-        "protocol": "patches k=3 temperature=0.5",
+        "fingerprint": dataclasses.asdict(MARK),
         "accuracy": pytest.approx(4 / 6),
-        "balanced_accuracy": pytest.approx((1 + 1 / 2 + 1 + 0) / 4),
+        "top5": pytest.approx(5 / 6),
+        "balanced_accuracy": pytest.approx((1 + 1 + 1 + 0 + 0) / 5),
         "num_queries": 6,
         "num_memory": 77,
     }
@@ -144,16 +146,15 @@ def test_scores_are_shares_of_right_first_guesses() -> None:
 def test_all_right_scores_1_and_all_wrong_0() -> None:
     truth = torch.tensor([0, 0, 0, 1])
     for votes, expected in [(torch.eye(2)[truth], 1.0), (torch.eye(2)[1 - truth], 0.0)]:
-        result = KNN(k=1).score(votes, truth, memory=1, preset="p")
+        result = knn_result(votes, truth, memory=1, fingerprint=MARK)
         assert (result.accuracy, result.balanced_accuracy) == (expected, expected)
 
 
 def test_features_in_clusters_are_classified_without_error() -> None:
     labels = torch.arange(80) % CLASSES
     memory = torch.eye(CLASSES, 6, dtype=torch.float64)[labels] * 20 + features(80, 6)
-    knn = KNN()
-    votes = knn.classify(memory, memory, labels, leave_one_out=True)
-    assert knn.score(votes, labels, memory=80, preset="p").accuracy == 1.0
+    votes = KNN().classify(memory, memory, labels, leave_one_out=True)
+    assert knn_result(votes, labels, memory=80, fingerprint=MARK).accuracy == 1.0
 
 
 def test_nothing_is_trained_and_nothing_changed() -> None:

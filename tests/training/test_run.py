@@ -45,7 +45,7 @@ def test_a_complete_run_has_results_that_read_back(tmp_path: Path) -> None:
     result = run(plan, folder)
     assert result.complete
     assert result.steps == result.total_steps == 6
-    assert result.evaluations == [{"step": 0, "score": 0.25}, {"step": 6, "score": 0.25}]
+    assert result.validations == [{"step": 0, "score": 0.25}, {"step": 6, "score": 0.25}]
     assert read_results(folder) == result
 
 
@@ -58,7 +58,7 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
     assert losses(folder) == first
     assert folder.backbone.read_bytes() == weights
     assert (again.steps, again.loss) == (whole.steps, whole.loss)
-    assert again.evaluations == whole.evaluations
+    assert again.validations == whole.validations
 
 
 def test_a_damaged_checkpoint_is_passed_over_aloud(

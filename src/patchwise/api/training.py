@@ -9,13 +9,11 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from patchwise.api.validation import Validation, open_validation, read_evaluations, score_table
 from patchwise.configs.loader import apply_settings, read_settings
 from patchwise.configs.run import RunConfig
-from patchwise.data.source import ImageSource, open_labelled, open_source
-from patchwise.errors import CheckpointError, ConfigError, DataError
-from patchwise.eval.images import knn_images
-from patchwise.eval.knn import KNN
-from patchwise.eval.scenes import backbone_patches, knn_scene_patches
+from patchwise.data.source import ImageSource, open_source
+from patchwise.errors import CheckpointError, ConfigError
 from patchwise.models.vit import ViT
 from patchwise.models.weights import load_backbone
 from patchwise.recipes import Facts, make_config, read_facts
@@ -23,7 +21,7 @@ from patchwise.training.folder import RunFolder
 from patchwise.training.forecast import Forecast
 from patchwise.training.plan import Plan, forecast, make_plan
 from patchwise.training.progress import duration
-from patchwise.training.run import TrainResult, Validate, execute, read_results
+from patchwise.training.run import TrainResult, execute, read_results
 
 Settings = Mapping[str, Any]
 DEFAULT_RECIPE = "small"
@@ -78,22 +76,23 @@ def train(  # noqa: PLR0913 - the one call of the library
     if resume:
         given = {"recipe": recipe, "config": config, "init": init, "val": val}
         plan, val = _resumed_plan(folder, source, given, settings or {})
+        validation = None if val is None else open_validation(val, plan.config)
         if folder.results.exists():
             console.print(f"{folder.path} is complete already")
-            return read_results(folder)
+            return _scored(folder, validation, console)
         for change in folder.changed_environment(plan.config.train.device):
             console.print(f"not as when the run began, so not to the last bit: {change}")
-        validate = _validation(val, plan.config)
     else:
         folder.require_empty()
         changes = _settings(settings, config)
         plan = _new_plan(source, recipe, init, changes, console)
-        validate = _validation(val, plan.config)
+        validation = None if val is None else open_validation(val, plan.config)
         plan = _forecast(plan, console)[0]
         folder.create(plan.config, _identity(source, data, val), plan.initial)
-    result = execute(plan, folder, validate=validate, console=console)
+    quick = None if validation is None else validation.quick
+    result = execute(plan, folder, validate=quick, console=console)
     _say_how_it_ended(result, data, console)
-    return result
+    return _scored(folder, validation, console) if result.complete else result
 
 
 def forecast_training(
@@ -113,6 +112,16 @@ def forecast_training(
     plan = _new_plan(open_source(data), recipe, init, _settings(settings, config), console)
     plan, cost = _forecast(plan, console)
     return plan.config, cost
+
+
+def _scored(folder: RunFolder, validation: Validation | None, console: Console) -> TrainResult:
+    """Return the results of a complete run; score it first, if that is wanted and not done."""
+    if validation is not None:
+        evaluations = read_evaluations(folder)
+        if not evaluations:
+            evaluations = validation.score_run(folder, console.print)
+        console.print(score_table(evaluations))
+    return read_results(folder)
 
 
 def _console(quiet: bool) -> Console:
@@ -196,26 +205,6 @@ def _identity(source: ImageSource, data: str | Path, val: str | Path | None) -> 
         "fingerprint": source.fingerprint(),
         "val": SCENES if str(val) == SCENES else absolute,
     }
-
-
-def _validation(val: str | Path | None, config: RunConfig) -> Validate | None:
-    """Return a function that scores a backbone on labelled images, if there are any."""
-    if val is None:
-        return None
-    side_px, patch_px = config.method.views.global_px, config.backbone.patch_px
-    if str(val) == SCENES:
-        scene_px = min(128, max(64, side_px)) // patch_px * patch_px
-        return lambda backbone: {
-            "knn_patches": knn_scene_patches(
-                backbone_patches(backbone), patch_px=patch_px, size_px=scene_px
-            ).accuracy
-        }
-    source = open_labelled(val)
-    if len(source) <= KNN().k:
-        raise DataError(
-            f"train: val must hold more than {KNN().k} images, got {len(source)} in {source.name}"
-        )
-    return lambda backbone: {"knn": knn_images(backbone, source, crop_px=side_px).accuracy}
 
 
 def _describe(config: RunConfig, facts: Facts, source: ImageSource) -> str:

@@ -6,7 +6,7 @@ import json
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import tomli_w
 from pydantic import TypeAdapter, ValidationError
@@ -16,7 +16,11 @@ from patchwise.configs.methods import METHOD_CONFIGS
 from patchwise.configs.run import DataConfig, OptimConfig, RunConfig, TrainConfig
 from patchwise.errors import ConfigError, PatchwiseError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Values = dict[str, Any]
+OptionsT = TypeVar("OptionsT", bound="DataclassInstance")
 _OF_THE_RECIPE = {"recipe", "method.name"}
 
 
@@ -46,6 +50,23 @@ def apply_settings(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
             target = target[section]
         target[last] = value
     return _build(values)
+
+
+def replace_options(config: OptionsT, settings: Mapping[str, Any], *, section: str) -> OptionsT:
+    """Return one dataclass of options with some of them changed.
+
+    Args:
+        config: What to start from.
+        settings: New values by field name.
+        section: What messages call it.
+
+    Raises:
+        ConfigError: A name is unknown, or a value is of the wrong type or out of range.
+    """
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    _refuse_unknown(settings, values)
+    changed: OptionsT = _validate(type(config), {**values, **settings}, section)
+    return changed
 
 
 def parse_settings(texts: Iterable[str]) -> Values:

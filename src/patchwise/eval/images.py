@@ -1,44 +1,74 @@
 """k-NN classification of labelled images by their CLS features."""
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from patchwise.checks import check_positive, check_within
+from patchwise.data.labelled import LabelledData
 from patchwise.data.loader import iterate_images
-from patchwise.data.source import ImageSource, LabelledSource
-from patchwise.eval.knn import KNN
-from patchwise.eval.results import KNNResult
+from patchwise.data.source import ImageSource
+from patchwise.eval.knn import KNN, knn_result
+from patchwise.eval.results import DataIdentity, KNNResult, ModelIdentity
+from patchwise.eval.setup import start
 from patchwise.models.backbone import Backbone
 from patchwise.normalisation import normalise
 
 _BATCH = 64
 
 
-@torch.inference_mode()
-def image_features(
-    backbone: Backbone, source: ImageSource, *, crop_px: int
-) -> Float[Tensor, "M D"]:
-    """Return the CLS feature of every image, in order.
+@dataclass(frozen=True)
+class KNNImages:
+    """Each test image takes the class of the images with the most similar CLS features.
 
-    Args:
-        backbone: In eval mode.
-        source: The images: short side resized to 256/224 of ``crop_px``, then centre-cropped.
-        crop_px: Side of the images that the backbone sees; a multiple of its patch.
+    1. The short side is resized to ``resize_px``, and ``crop_px`` are cut from the middle.
+    2. Weighted k-NN among the fit images, see `KNN`. With one part only, each image is classified
+       by all others of the same set.
+
+    Source: DINO, Caron et al. 2021, arXiv:2104.14294, and its published evaluation.
+    Differs: Nothing known, with two parts.
     """
-    device = backbone.device
-    resize_px = round(crop_px * 256 / 224)
-    found = [
-        backbone(normalise(batch.pixels.to(device).float() / 255)).cls.float().cpu()
-        for batch in iterate_images(source, batch=_BATCH, resize_px=resize_px, crop_px=crop_px)
-    ]
-    return torch.cat(found)
 
+    preset: str
+    k: int = 20
+    temperature: float = 0.07
+    resize_px: int = 256
+    crop_px: int = 224
+    seed: int = 0
 
-def knn_images(backbone: Backbone, source: LabelledSource, *, crop_px: int) -> KNNResult:
-    """Classify each image by the most similar others of the same set (leave one out)."""
-    features = image_features(backbone, source, crop_px=crop_px)
-    labels = torch.from_numpy(source.labels)
-    knn = KNN()
-    votes = knn.classify(features, features, labels, leave_one_out=True)
-    preset = f"knn/leave-one-out crop={crop_px}"
-    return knn.score(votes, labels, memory=len(features) - 1, preset=preset)
+    version = 1
+
+    def __post_init__(self) -> None:
+        check_positive("KNNImages", k=self.k, temperature=self.temperature, crop_px=self.crop_px)
+        check_within("KNNImages", 1, self.resize_px, crop_px=self.crop_px)
+
+    def run(self, backbone: Backbone, data: LabelledData, model: ModelIdentity) -> KNNResult:
+        """Score ``backbone``, which must be in eval mode, on labelled images."""
+        count = len(data.test_labels)
+        identity = DataIdentity(data.name, len(data.fit), count, data.fingerprint())
+        setup = start(self, identity, model, backbone.device)
+        memory = self._features(backbone, data.fit)
+        queries = memory if data.test is None else self._features(backbone, data.test)
+        votes = KNN(self.k, self.temperature).classify(
+            queries, memory, torch.from_numpy(data.fit.labels), leave_one_out=data.test is None
+        )
+        return knn_result(
+            votes,
+            torch.from_numpy(data.test_labels),
+            memory=len(memory) - (data.test is None),
+            fingerprint=setup.fingerprint(),
+        )
+
+    @torch.inference_mode()
+    def _features(self, backbone: Backbone, source: ImageSource) -> Float[Tensor, "M D"]:
+        """Return the CLS feature of every image, in order."""
+        batches = iterate_images(
+            source, batch=_BATCH, resize_px=self.resize_px, crop_px=self.crop_px
+        )
+        found = [
+            backbone(normalise(batch.pixels.to(backbone.device).float() / 255)).cls.float().cpu()
+            for batch in batches
+        ]
+        return torch.cat(found)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from patchwise.checks import check_positive
 from patchwise.errors import RangeError, ShapeError
-from patchwise.eval.results import KNNResult
+from patchwise.eval.results import Fingerprint, KNNResult
 
 _CHUNK = 1024  # queries compared with the memory at a time
 
@@ -74,26 +74,6 @@ class KNN:
             votes[start : start + _CHUNK].scatter_add_(1, labels[index], weight)
         return votes
 
-    def score(self, votes: Float[Tensor, "Q K"], truth: Int[Tensor, " Q"], *, memory: int,
-              preset: str) -> KNNResult:  # fmt: skip
-        """Compare votes with the true classes.
-
-        Args:
-            votes: From `classify`.
-            truth: True class of each query; classes without a vote count as wrong.
-            memory: Number of features in the memory.
-            preset: Name of the set-up: what a feature is, and which data were used.
-        """
-        right = votes.argmax(dim=-1) == truth
-        per_class = [right[truth == c].double().mean() for c in torch.unique(truth)]
-        return KNNResult(
-            protocol=f"{preset} k={self.k} temperature={self.temperature}",
-            accuracy=float(right.double().mean()),
-            balanced_accuracy=float(torch.stack(per_class).mean()),
-            num_queries=len(truth),
-            num_memory=memory,
-        )
-
     def _check(self, query: Tensor, memory: Tensor, labels: Tensor) -> None:
         if query.ndim != 2 or memory.ndim != 2 or query.shape[1] != memory.shape[1]:
             raise ShapeError(
@@ -109,3 +89,28 @@ class KNN:
             raise RangeError(
                 f"KNN.classify: memory must hold more than k={self.k} features, got {len(memory)}"
             )
+
+
+def knn_result(
+    votes: Float[Tensor, "Q K"], truth: Int[Tensor, " Q"], *, memory: int, fingerprint: Fingerprint
+) -> KNNResult:
+    """Compare the votes of `KNN.classify` with the true classes.
+
+    Args:
+        votes: For each query and class.
+        truth: True class of each query; classes without a vote count as wrong.
+        memory: Number of features in the memory.
+        fingerprint: What stands behind the votes.
+    """
+    guesses = votes.topk(min(5, votes.shape[1]), dim=-1)
+    hits = (guesses.indices == truth[:, None]) & (guesses.values > 0)  # [Q, 5]
+    right = hits[:, 0]
+    per_class = [right[truth == c].double().mean() for c in torch.unique(truth)]
+    return KNNResult(
+        fingerprint=fingerprint,
+        accuracy=float(right.double().mean()),
+        top5=float(hits.any(dim=1).double().mean()),
+        balanced_accuracy=float(torch.stack(per_class).mean()),
+        num_queries=len(truth),
+        num_memory=memory,
+    )

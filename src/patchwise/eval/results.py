@@ -1,14 +1,132 @@
 """What evaluation protocols return. Plain values, so that they can be saved and compared."""
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from patchwise.errors import DataError
+
+Setting = str | int | float | bool | None | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DataIdentity:
+    """Which images a result is about."""
+
+    name: str
+    fit: int  # images whose labels were used: the memory, or what a head was trained on
+    test: int  # images that were scored
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Whose features were scored."""
+
+    name: str
+    sha256: str | None  # of the weights; None: features of something that is no file
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Everything behind a number. Two scores may be compared if their ``protocol`` is equal."""
+
+    preset: str  # name of the set-up, such as "incontext/hummingbird"
+    version: int  # of the preset: raised when the same settings would give another number
+    settings: dict[str, Setting]  # every choice that changes the score
+    data: DataIdentity
+    model: ModelIdentity
+    seed: int
+    device: str
+    packages: dict[str, str]  # with the version of patchwise and of python
+    seconds: float
+    peak_bytes: int  # most memory that the process held by then, or the GPU's
+
+    @property
+    def protocol(self) -> str:
+        """Preset, settings and data in one line: equal for scores that may be compared."""
+        settings = " ".join(f"{name}={_plain(value)}" for name, value in self.settings.items())
+        data = f"{self.data.name}:{self.data.fit}+{self.data.test}:{self.data.sha256[:12]}"
+        return f"{self.preset} v{self.version} {settings} data={data} seed={self.seed}"
 
 
 @dataclass(frozen=True)
 class KNNResult:
-    """Scores in [0, 1]. Compare two results only if their ``protocol`` is equal."""
+    """Classification by the labels of the most similar features. Scores lie in [0, 1]."""
 
-    protocol: str
+    fingerprint: Fingerprint
     accuracy: float  # share of queries whose first guess is right
-    balanced_accuracy: float  # mean over classes of that share
+    top5: float  # share of queries with the right class among the first five guesses
+    balanced_accuracy: float  # mean over classes of the share whose first guess is right
     num_queries: int
     num_memory: int
+
+
+@dataclass(frozen=True)
+class SegmentationResult:
+    """Scores in [0, 1], from one confusion matrix over all test images."""
+
+    fingerprint: Fingerprint
+    miou: float  # mean of ``iou`` over the scored classes that occur
+    iou: dict[str, float | None]  # by class; None: neither in labels nor in predictions
+    pixel_accuracy: float  # over all classes, scored or not; ignored pixels do not count
+    best_miou: float | None  # of the best epoch by these very labels: not to be reported
+
+
+Result = KNNResult | SegmentationResult
+RESULTS: dict[str, type[KNNResult] | type[SegmentationResult]] = {
+    "knn": KNNResult,
+    "segmentation": SegmentationResult,
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A result, and whose it is: "before training", "raw RGB patches", ..."""
+
+    subject: str
+    result: Result
+
+
+def headline(result: Result) -> tuple[str, float]:
+    """Return name and value of the one score by which a result is known."""
+    if isinstance(result, KNNResult):
+        return "accuracy", result.accuracy
+    return "mIoU", result.miou
+
+
+def dump_result(result: Result) -> dict[str, Any]:
+    """Return a result as plain values, with its ``kind``."""
+    kind = next(kind for kind, type_ in RESULTS.items() if isinstance(result, type_))
+    return {"kind": kind, **dataclasses.asdict(result)}
+
+
+def parse_result(values: Mapping[str, Any], *, source: str) -> Result:
+    """Read what `dump_result` wrote.
+
+    Raises:
+        DataError: It is no result; ``source`` is named.
+    """
+    kind = values.get("kind") if isinstance(values, Mapping) else None
+    if kind not in RESULTS:
+        raise DataError(
+            f"parse_result: kind in '{source}' must be one of {', '.join(RESULTS)}, got {kind!r}"
+        )
+    content = {name: value for name, value in values.items() if name != "kind"}
+    try:
+        result: Result = TypeAdapter(RESULTS[kind]).validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(
+            f"parse_result: {where} of a {kind} result in '{source}' must be valid, "
+            f"got {first['input']!r}: {first['msg']}"
+        ) from error
+    return result
+
+
+def _plain(value: Setting) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)

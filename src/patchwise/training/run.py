@@ -44,7 +44,7 @@ class TrainResult:
     seconds: float  # in training steps, over all resumptions
     loss: float | None  # of the last logged step
     bad_images: dict[str, int]  # files that could not be used, by reason
-    evaluations: list[dict[str, float]] = field(default_factory=list)  # each with its step
+    validations: list[dict[str, float]] = field(default_factory=list)  # each with its step
     warnings: list[dict[str, Any]] = field(default_factory=list)  # step, cause and message of each
 
 
@@ -118,7 +118,7 @@ def summarise(
         seconds=training.seconds,
         loss=losses[-1] if losses else None,
         bad_images=dict(counts),
-        evaluations=[_scores(line) for line in lines if any(n.startswith("val/") for n in line)],
+        validations=[_scores(line) for line in lines if any(n.startswith("val/") for n in line)],
         warnings=[{"step": x["step"], **x["warning"]} for x in lines if "warning" in x],
     )
 

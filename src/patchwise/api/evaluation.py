@@ -1,0 +1,150 @@
+"""Scoring a backbone by a named protocol."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.table import Table
+from rich.text import Text
+
+from patchwise.checks import check_choice
+from patchwise.data.labelled import LabelledData, open_labelled_data
+from patchwise.data.segmentation import SegmentationData, is_segmentation, open_segmentation
+from patchwise.errors import DataError
+from patchwise.eval.baselines import RawPatches
+from patchwise.eval.images import KNNImages
+from patchwise.eval.presets import LARGEST_SHORT_PX, PROTOCOLS, Facts, make_protocol
+from patchwise.eval.results import ModelIdentity, Result, SegmentationResult, dump_result
+from patchwise.eval.setup import identify
+from patchwise.files import write_text
+from patchwise.models.backbone import Backbone
+from patchwise.models.weights import load_backbone
+
+LabelledSets = LabelledData | SegmentationData
+_SHORT: dict[str, tuple[str, ...]] = {
+    "labelled": ("knn/dino-short",),
+    "segmentation": ("knn/patches-short", "incontext/hummingbird-short", "linseg/cotap-short"),
+}
+_MEASURED = 16  # images whose size is looked at
+
+
+def evaluate(
+    model: str | Path | Backbone,
+    *,
+    protocol: str,
+    data: str | Path | LabelledSets,
+    settings: Mapping[str, Any] | None = None,
+    name: str | None = None,
+) -> Result:
+    """Score a backbone by a named protocol.
+
+    Args:
+        model: A weights file, or a backbone: anything that maps normalised images to CLS and patch
+            features. It is scored in eval mode.
+        protocol: Name of the protocol; `patchwise list protocols` shows them.
+        data: For protocols of images, ``train`` and ``val`` with a folder for each class, or one
+            folder for each class; for protocols of pixels, see `open_segmentation`.
+        settings: Settings of the protocol to change, by name. The result says so.
+        name: What the result calls the model; by default its file, or its class.
+
+    Returns:
+        Scores in [0, 1], with everything that stands behind them.
+
+    Raises:
+        PatchwiseError: Model, data or settings cannot be used; the message says what to do.
+    """
+    check_choice("evaluate", PROTOCOLS, protocol=protocol)
+    opened = open_labels(data, PROTOCOLS[protocol].kind) if isinstance(data, (str, Path)) else data
+    backbone, identity = _open_model(model, name)
+    return score(backbone, identity, opened, protocol, settings=settings)
+
+
+def score(
+    backbone: Backbone,
+    identity: ModelIdentity,
+    data: LabelledSets,
+    protocol: str,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    largest_px: int = LARGEST_SHORT_PX,
+) -> Result:
+    """Score a backbone on labelled images that are open; short forms see ``largest_px`` at most."""
+    facts = Facts(min(_short_side_px(data), largest_px), backbone.patch_px)
+    chosen = make_protocol(protocol, facts, dict(settings or {}))
+    if isinstance(chosen, KNNImages) and isinstance(data, LabelledData):
+        return chosen.run(backbone, data, identity)
+    if isinstance(data, SegmentationData) and not isinstance(chosen, KNNImages):
+        return chosen.run(backbone, data, identity)
+    raise DataError(
+        f"evaluate: data of {protocol} must be {PROTOCOLS[protocol].kind} images, "
+        f"got {type(data).__name__}"
+    )
+
+
+def open_labels(data: str | Path, kind: str | None = None, *, scene_px: int = 64) -> LabelledSets:
+    """Open labelled data of a kind; by default, of the kind that it looks like."""
+    if kind is None:
+        kind = "segmentation" if is_segmentation(data) else "labelled"
+    if kind == "segmentation":
+        return open_segmentation(data, size_px=scene_px)
+    return open_labelled_data(data)
+
+
+def short_protocols(data: LabelledSets) -> tuple[str, ...]:
+    """Return the protocols that score a run, for this kind of data; the first is a quick one."""
+    return _SHORT["segmentation" if isinstance(data, SegmentationData) else "labelled"]
+
+
+def describe_result(result: Result) -> Table:
+    """Return the scores of a result, and what stands behind them."""
+    mark = result.fingerprint
+    table = Table("", "", title=Text(mark.preset), show_header=False)
+
+    def add(name: str, value: object) -> None:
+        shown = f"{value:.4f}" if isinstance(value, float) else str(value)
+        table.add_row(Text(name), Text(shown))
+
+    for name, value in dump_result(result).items():
+        if isinstance(value, (float, int)):
+            add(name, value)
+    if isinstance(result, SegmentationResult):
+        for name, iou in result.iou.items():
+            add(f"IoU of {name}", "absent" if iou is None else iou)
+    table.add_section()
+    for name, setting in mark.settings.items():
+        add(name, setting)
+    add("data", f"{mark.data.name}: {mark.data.test} images, {mark.data.fit} to learn from")
+    add("model", f"{mark.model.name} {(mark.model.sha256 or '')[:12]}")
+    add("cost", f"{mark.seconds:.1f} s, {mark.peak_bytes / 2**30:.2f} GiB, {mark.device}")
+    return table
+
+
+def save_result(result: Result, path: str | Path) -> None:
+    """Write a result with its fingerprint as JSON."""
+    write_text(Path(path).expanduser(), json.dumps(dump_result(result), indent=2) + "\n")
+
+
+def _open_model(model: str | Path | Backbone, name: str | None) -> tuple[Backbone, ModelIdentity]:
+    if isinstance(model, (str, Path)):
+        path = Path(model).expanduser()
+        backbone = load_backbone(path)
+        return backbone, identify(backbone, name or path.name)
+    if isinstance(model, torch.nn.Module):
+        model.eval()
+        return model, identify(model, name or type(model).__name__)
+    if isinstance(model, RawPatches):
+        return model, model.identity
+    return model, ModelIdentity(name or type(model).__name__, None)
+
+
+def _short_side_px(data: LabelledSets) -> int:
+    number = len(data.fit)
+    chosen = np.linspace(0, number - 1, num=min(number, _MEASURED)).astype(int).tolist()
+    if isinstance(data, SegmentationData):
+        sides = [min(data.fit.read(index)[0].shape[:2]) for index in chosen]
+    else:
+        sides = [min(data.fit.read(index).shape[:2]) for index in chosen]
+    return int(np.median(sides))

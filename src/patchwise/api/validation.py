@@ -1,0 +1,125 @@
+"""Scoring a run on labelled images: quickly on the way, in full before and after."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from patchwise.api.evaluation import LabelledSets, open_labels, score, short_protocols
+from patchwise.configs.run import RunConfig
+from patchwise.data.labelled import LabelledData
+from patchwise.errors import CheckpointError, DataError
+from patchwise.eval.knn import KNN
+from patchwise.eval.results import (
+    Evaluation,
+    KNNResult,
+    ModelIdentity,
+    Result,
+    dump_result,
+    headline,
+    parse_result,
+)
+from patchwise.eval.setup import identify
+from patchwise.files import write_text
+from patchwise.models.backbone import Backbone
+from patchwise.models.weights import load_backbone
+from patchwise.training.folder import RunFolder, read_json
+
+BEFORE, AFTER = "before training", "after training"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Labelled images on which a run is scored."""
+
+    data: LabelledSets
+    largest_px: int  # side of the squares that the backbone sees
+
+    def quick(self, backbone: Backbone) -> dict[str, float]:
+        """Return the accuracy of k-NN, which takes seconds."""
+        protocol = short_protocols(self.data)[0]
+        result = self._score(backbone, ModelIdentity("in training", None), protocol)
+        assert isinstance(result, KNNResult), "the first short protocol is k-NN"
+        return {protocol.removesuffix("-short"): result.accuracy}
+
+    def full(
+        self, backbone: Backbone, identity: ModelIdentity, subject: str, say: Callable[[str], None]
+    ) -> list[Evaluation]:
+        """Return the results of all short protocols."""
+        found = []
+        for protocol in short_protocols(self.data):
+            result = self._score(backbone, identity, protocol)
+            say(f"{subject}: {protocol} {headline(result)[1]:.3f}")
+            found.append(Evaluation(subject, result))
+        return found
+
+    def score_run(self, folder: RunFolder, say: Callable[[str], None]) -> list[Evaluation]:
+        """Score the backbones before and after a run, and add that to its results."""
+        found = []
+        for subject, path in ((BEFORE, folder.initial), (AFTER, folder.backbone)):
+            backbone = load_backbone(path)
+            found += self.full(backbone, identify(backbone, path.name), subject, say)
+        write_evaluations(folder, found)
+        return found
+
+    def _score(self, backbone: Backbone, identity: ModelIdentity, protocol: str) -> Result:
+        return score(backbone, identity, self.data, protocol, largest_px=self.largest_px)
+
+
+def open_validation(val: str | Path, config: RunConfig) -> Validation:
+    """Open the labelled images of a run.
+
+    Raises:
+        DataError: They cannot be used, or are too few.
+    """
+    side_px = config.method.views.global_px
+    scene_px = min(128, max(64, side_px)) // config.backbone.patch_px * config.backbone.patch_px
+    data = open_labels(val, scene_px=scene_px)
+    if isinstance(data, LabelledData) and len(data.fit) <= KNN().k:
+        raise DataError(
+            f"train: val must hold more than {KNN().k} images to learn from, got {len(data.fit)} "
+            f"in {data.name}"
+        )
+    return Validation(data, largest_px=max(side_px, scene_px) if val == "scenes" else side_px)
+
+
+def write_evaluations(folder: RunFolder, evaluations: list[Evaluation]) -> None:
+    """Write evaluations into ``results.json``, in place of those that are there."""
+    content = read_json(folder.results, {"train"})
+    content["evaluations"] = [
+        {"subject": e.subject, "result": dump_result(e.result)} for e in evaluations
+    ]
+    write_text(folder.results, json.dumps(content, indent=2) + "\n")
+
+
+def read_evaluations(folder: RunFolder) -> list[Evaluation]:
+    """Return the evaluations in ``results.json``; none if the run was not scored."""
+    source = str(folder.results)
+    values = read_json(folder.results, {"train"}).get("evaluations", [])
+    if not isinstance(values, list) or not all({"subject", "result"} <= v.keys() for v in values):
+        raise CheckpointError(
+            f"train: evaluations in {source} must have subject and result, got {str(values)[:80]}"
+        )
+    return [Evaluation(v["subject"], parse_result(v["result"], source=source)) for v in values]
+
+
+def score_table(evaluations: list[Evaluation]) -> Table:
+    """Return one row a subject, one column a protocol."""
+    protocols = list(dict.fromkeys(e.result.fingerprint.preset for e in evaluations))
+    metrics = {e.result.fingerprint.preset: headline(e.result)[0] for e in evaluations}
+    scores = {(e.subject, e.result.fingerprint.preset): headline(e.result)[1] for e in evaluations}
+    data = evaluations[0].result.fingerprint.data
+    table = Table(
+        "features",
+        *(f"{name}\n{metrics[name]}" for name in protocols),
+        caption=Text(
+            f"{data.name}: {data.test} images, {data.fit} to learn from; scores in [0, 1]"
+        ),
+    )
+    for subject in dict.fromkeys(e.subject for e in evaluations):
+        cells = (scores.get((subject, name)) for name in protocols)
+        table.add_row(Text(subject), *("" if cell is None else f"{cell:.3f}" for cell in cells))
+    return table

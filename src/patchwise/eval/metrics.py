@@ -1,0 +1,61 @@
+"""Scores of segmentations, from one confusion matrix over a whole data set."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from patchwise.checks import check_positive, check_same_shape
+from patchwise.errors import RangeError
+
+
+class ConfusionMatrix:
+    """Counts pixels by true and predicted class.
+
+    >>> matrix = ConfusionMatrix(2, ignored=255)
+    >>> matrix.add(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 255]))
+    >>> matrix.counts  # rows: true class
+    tensor([[1, 0],
+            [1, 1]])
+    >>> matrix.iou()
+    tensor([0.5000, 0.5000], dtype=torch.float64)
+    """
+
+    def __init__(self, classes: int, *, ignored: int) -> None:
+        check_positive("ConfusionMatrix", classes=classes)
+        self.classes, self.ignored = classes, ignored
+        self.counts: Int[Tensor, "K K"] = torch.zeros(classes, classes, dtype=torch.int64)
+
+    def add(self, prediction: Int[Tensor, "*shape"], label: Int[Tensor, "*shape"]) -> None:
+        """Count some pixels.
+
+        Args:
+            prediction: Class of each pixel.
+            label: True class of each pixel, or ``ignored``.
+
+        Raises:
+            ShapeError: There is not one label a prediction.
+            RangeError: A prediction or a label is no class.
+        """
+        name = "ConfusionMatrix.add"
+        check_same_shape(name, prediction=prediction, label=label)
+        kept = label != self.ignored
+        pairs = {"prediction": prediction[kept].long(), "label": label[kept].long()}
+        for argument, values in pairs.items():
+            if len(values) and not (int(values.min()) >= 0 and int(values.max()) < self.classes):
+                raise RangeError(
+                    f"{name}: {argument} must lie in [0, {self.classes}), "
+                    f"got values from {int(values.min())} to {int(values.max())}"
+                )
+        cell = pairs["label"] * self.classes + pairs["prediction"]
+        counts = torch.bincount(cell, minlength=self.classes**2)
+        self.counts += counts.reshape(self.classes, self.classes).cpu()
+
+    def iou(self) -> Float[Tensor, " K"]:
+        """Return intersection over union of each class; NaN: neither in labels nor predicted."""
+        hits = self.counts.diagonal().double()
+        union = self.counts.sum(dim=0) + self.counts.sum(dim=1) - hits
+        return hits / union
+
+    def pixel_accuracy(self) -> float:
+        """Return the share of pixels whose class is right; NaN without pixels."""
+        return float(self.counts.diagonal().sum().double() / self.counts.sum())

@@ -1,0 +1,74 @@
+"""k-NN classification of patches by their majority class."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from patchwise.checks import check_positive, check_within
+from patchwise.data.segmentation import SegmentationData, SegmentationSource
+from patchwise.eval.knn import KNN, knn_result
+from patchwise.eval.results import KNNResult, ModelIdentity
+from patchwise.eval.setup import identify_segmentation, start
+from patchwise.eval.squares import read_patches
+from patchwise.models.backbone import Backbone
+from patchwise.randomness import random_order
+
+_MEMORY, _QUERIES = 0, 1  # keys of draws
+
+
+@dataclass(frozen=True)
+class KNNPatches:
+    """Each patch of the test images takes the class of the most similar patches of the others.
+
+    1. A patch has the class that most of its pixels are of, if that is at least ``least_share`` of
+       them and not the background; other patches do not count.
+    2. The patches of the fit images are the memory, those of the test images the queries; of more
+       than ``memory`` or ``queries`` that many are drawn.
+    3. Weighted k-NN, as for images: `KNN`.
+    """
+
+    preset: str
+    size_px: int  # to which images are squashed
+    k: int = 20
+    temperature: float = 0.07
+    least_share: float = 0.5
+    memory: int = 102_400
+    queries: int = 102_400
+    seed: int = 0
+
+    version = 1
+
+    def __post_init__(self) -> None:
+        check_positive("KNNPatches", size_px=self.size_px, memory=self.memory, queries=self.queries)
+        check_within("KNNPatches", 0, 1, least_share=self.least_share)
+
+    def run(self, backbone: Backbone, data: SegmentationData, model: ModelIdentity) -> KNNResult:
+        """Score ``backbone``, which must be in eval mode, on labelled images."""
+        setup = start(self, identify_segmentation(data), model, backbone.device)
+        memory, labels = self._labelled(backbone, data, data.fit, self.memory, _MEMORY)
+        queries, truth = self._labelled(backbone, data, data.test, self.queries, _QUERIES)
+        votes = KNN(self.k, self.temperature).classify(queries, memory, labels)
+        return knn_result(votes, truth, memory=len(memory), fingerprint=setup.fingerprint())
+
+    def _labelled(
+        self, backbone: Backbone, data: SegmentationData, part: SegmentationSource,
+        most: int, key: int,
+    ) -> tuple[Float[Tensor, "M D"], Int[Tensor, " M"]]:  # fmt: skip
+        """Return features and class of the patches that have one."""
+        found, classes = [], []
+        for patches in read_patches(
+            backbone, part, range(len(part)), size_px=self.size_px, classes=len(data.classes)
+        ):
+            if data.background is not None:
+                patches.shares[..., data.background] = 0
+            share, label = patches.shares.max(dim=-1)
+            kept = (share >= self.least_share) & (share > 0)
+            found.append(patches.features[kept].cpu())
+            classes.append(label[kept].cpu())
+        features, labels = torch.cat(found), torch.cat(classes)
+        if len(features) > most:
+            chosen = torch.from_numpy(random_order(len(features), self.seed, key)[:most].copy())
+            features, labels = features[chosen], labels[chosen]
+        return features, labels

@@ -1,0 +1,101 @@
+"""The named protocols: a name stands for published settings, or says that it is a short form.
+
+Short forms, for small data and small machines, take the images' own size: it is derived once
+and then stands in the result's settings like any other.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from patchwise.checks import check_choice
+from patchwise.configs.loader import replace_options
+from patchwise.eval.images import KNNImages
+from patchwise.eval.incontext import InContext
+from patchwise.eval.linseg import LinearSegmentation
+from patchwise.eval.patches import KNNPatches
+
+Kind = Literal["labelled", "segmentation"]
+Protocol = KNNImages | KNNPatches | InContext | LinearSegmentation
+LARGEST_SHORT_PX = 224  # side of the squares that short forms look at
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What short forms are derived from."""
+
+    short_side_px: int  # median of the images, or less
+    patch_px: int
+
+    @property
+    def side_px(self) -> int:
+        """Side of the squares of short forms: as many whole patches as fit."""
+        return max(1, self.short_side_px // self.patch_px) * self.patch_px
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named protocol."""
+
+    kind: Kind  # of the data it needs: classes of images, or of pixels
+    make: Callable[[str, Facts], Protocol]
+    help: str
+
+
+def make_protocol(name: str, facts: Facts, settings: dict[str, Any]) -> Protocol:
+    """Return a named protocol, with some settings changed; then its name says so.
+
+    Raises:
+        ChoiceError: There is no such protocol.
+        ConfigError: A setting is unknown or has a value that cannot be used.
+    """
+    check_choice("evaluate", PROTOCOLS, protocol=name)
+    published = PROTOCOLS[name].make(name, facts)
+    changed = replace_options(published, settings, section=name)
+    if replace(changed, seed=published.seed) == published:
+        return changed
+    names = ",".join(sorted(n for n in settings if n != "seed"))
+    return replace(changed, preset=f"{name} (changed: {names})")
+
+
+def _knn_short(name: str, facts: Facts) -> KNNImages:
+    resize_px = round(facts.side_px * 256 / 224)
+    return KNNImages(name, resize_px=resize_px, crop_px=facts.side_px)
+
+
+def _linseg_short(name: str, facts: Facts) -> LinearSegmentation:
+    side_px = facts.side_px
+    return LinearSegmentation(
+        name, train_px=side_px, test_px=side_px, steps=300, batch=32, every_epoch=False
+    )
+
+
+PROTOCOLS: dict[str, Preset] = {
+    "knn/dino": Preset(
+        "labelled", lambda name, _: KNNImages(name), "k-NN of images by CLS, as DINO: 224 px."
+    ),
+    "knn/dino-short": Preset("labelled", _knn_short, "The same at the images' own size."),
+    "knn/patches-short": Preset(
+        "segmentation",
+        lambda name, facts: KNNPatches(name, size_px=facts.side_px),
+        "k-NN of patches by the class of most of their pixels.",
+    ),
+    "incontext/hummingbird": Preset(
+        "segmentation",
+        lambda name, _: InContext(name, size_px=512),
+        "Segmentation by retrieval of labelled patches; 10.24 M patches at 512 px.",
+    ),
+    "incontext/hummingbird-short": Preset(
+        "segmentation",
+        lambda name, facts: InContext(name, size_px=facts.side_px, memory=102_400),
+        "The same with 102,400 patches at the images' own size.",
+    ),
+    "linseg/cotap": Preset(
+        "segmentation",
+        lambda name, _: LinearSegmentation(name),
+        "A linear layer on frozen patches: 781 steps of 128 at 336 px, tested at 448 px.",
+    ),
+    "linseg/cotap-short": Preset(
+        "segmentation", _linseg_short, "The same in 300 steps of 32 at the images' own size."
+    ),
+}

@@ -1,0 +1,116 @@
+"""What stands behind a result: collected before a protocol runs, completed after it."""
+
+import dataclasses
+import hashlib
+import platform
+import resource
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from patchwise.data.segmentation import SegmentationData
+from patchwise.eval.results import DataIdentity, Fingerprint, ModelIdentity, Setting
+from patchwise.version import __version__
+
+_PACKAGES = ("torch", "numpy", "pillow")
+_NO_SETTINGS = {"preset", "seed"}
+
+
+class Preset(Protocol):
+    """Settings of a protocol: a frozen dataclass whose fields are everything that counts."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def preset(self) -> str:
+        """Name of the set-up."""
+
+    @property
+    def version(self) -> int:
+        """Raised when the same settings would give another number."""
+
+    @property
+    def seed(self) -> int:
+        """Of everything that is drawn."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A protocol with its settings, about to run on a model and on data. The clock is running."""
+
+    preset: str
+    version: int
+    settings: Mapping[str, Setting]
+    data: DataIdentity
+    model: ModelIdentity
+    device: torch.device
+    seed: int = 0
+    began: float = field(default_factory=time.perf_counter)
+
+    def fingerprint(self) -> Fingerprint:
+        """Return what stands behind the result that is ready now."""
+        return Fingerprint(
+            preset=self.preset,
+            version=self.version,
+            settings=dict(self.settings),
+            data=self.data,
+            model=self.model,
+            seed=self.seed,
+            device=_describe(self.device),
+            packages={
+                "patchwise": __version__,
+                "python": platform.python_version(),
+                **{name: metadata.version(name) for name in _PACKAGES},
+            },
+            seconds=time.perf_counter() - self.began,
+            peak_bytes=_peak_bytes(self.device),
+        )
+
+
+def start(
+    settings: Preset, data: DataIdentity, model: ModelIdentity, device: torch.device
+) -> Setup:
+    """Return the set-up of a protocol that begins now."""
+    values = {
+        name: value
+        for name, value in dataclasses.asdict(settings).items()
+        if name not in _NO_SETTINGS
+    }
+    return Setup(settings.preset, settings.version, values, data, model, device, seed=settings.seed)
+
+
+def identify_segmentation(data: SegmentationData) -> DataIdentity:
+    """Return name, sizes and digest of labelled images."""
+    return DataIdentity(data.name, len(data.fit), len(data.test), data.fingerprint())
+
+
+def identify(model: nn.Module, name: str) -> ModelIdentity:
+    """Return name and digest of a model's weights: names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for key, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(_bytes(tensor))
+    return ModelIdentity(name, digest.hexdigest())
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    plain = tensor.detach().cpu().contiguous().reshape(-1)
+    return plain.view(torch.uint8).numpy().data
+
+
+def _describe(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else 1024 * peak  # kilobytes elsewhere

@@ -1,0 +1,98 @@
+"""Labelled images squashed to squares, and their patches with the classes in each."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from patchwise.data.segmentation import IGNORED, SegmentationSource
+from patchwise.models.backbone import Backbone
+from patchwise.normalisation import normalise
+
+_BATCH = 32
+
+
+class Squares(NamedTuple):
+    """Images and labels of one size."""
+
+    pixels: UInt8[Tensor, "B 3 S S"]
+    labels: UInt8[Tensor, "B L L"]
+
+
+class Patches(NamedTuple):
+    """Features of the patches of some images, and which classes each of them shows."""
+
+    features: Float[Tensor, "B N D"]
+    shares: Float[Tensor, "B N K"]  # of the patch's pixels; ignored ones belong to no class
+    labels: UInt8[Tensor, "B S S"]
+
+
+def read_squares(
+    source: SegmentationSource, ids: Sequence[int], *, size_px: int, batch: int = _BATCH
+) -> Iterator[Squares]:
+    """Yield images and labels, both squashed to ``size_px``: bicubic, and nearest for labels."""
+    for start in range(0, len(ids), batch):
+        read = [source.read(index) for index in ids[start : start + batch]]
+        yield stack_squares(
+            [squash(image, size_px, Image.Resampling.BICUBIC) for image, _ in read],
+            [squash(label, size_px, Image.Resampling.NEAREST) for _, label in read],
+        )
+
+
+def squash(
+    pixels: NDArray[np.uint8], size_px: int, resampling: Image.Resampling
+) -> NDArray[np.uint8]:
+    """Resize to a square by Pillow; what has that size already is left as it is."""
+    if pixels.shape[:2] == (size_px, size_px):
+        return pixels
+    return np.array(Image.fromarray(pixels).resize((size_px, size_px), resampling))
+
+
+def stack_squares(
+    images: Sequence[NDArray[np.uint8]], labels: Sequence[NDArray[np.uint8]]
+) -> Squares:
+    """Put images (H, W, 3) and labels (H, W) of one size into batches."""
+    pixels = torch.from_numpy(np.stack(images)).movedim(-1, 1).contiguous()
+    return Squares(pixels, torch.from_numpy(np.stack(labels)))
+
+
+@torch.no_grad()
+def patch_features(backbone: Backbone, pixels: UInt8[Tensor, "B 3 S S"]) -> Float[Tensor, "B N D"]:
+    """Return a backbone's patch features of images in [0, 255], float32, on its device."""
+    images = normalise(pixels.to(backbone.device).float() / 255)
+    return backbone(images).patches.float()
+
+
+def read_patches(
+    backbone: Backbone,
+    source: SegmentationSource,
+    ids: Sequence[int],
+    *,
+    size_px: int,
+    classes: int,
+) -> Iterator[Patches]:
+    """Yield the patch features of images with the share of each class in every patch."""
+    for squares in read_squares(source, ids, size_px=size_px):
+        shares = class_shares(squares.labels, patch_px=backbone.patch_px, classes=classes)
+        yield Patches(
+            patch_features(backbone, squares.pixels), shares.to(backbone.device), squares.labels
+        )
+
+
+def class_shares(
+    labels: Int[Tensor, "B S S"] | UInt8[Tensor, "B S S"], *, patch_px: int, classes: int
+) -> Float[Tensor, "B N K"]:
+    """Return the share of each class in the pixels of every patch.
+
+    Pixels that are `IGNORED` belong to no class: the shares of a patch sum to 1 without them.
+    """
+    ignored = labels == IGNORED
+    one_hot = F.one_hot(labels.long().masked_fill(ignored, 0), classes)
+    one_hot = one_hot.masked_fill(ignored[..., None], 0).movedim(-1, 1).float()
+    return F.avg_pool2d(one_hot, patch_px).flatten(2).mT

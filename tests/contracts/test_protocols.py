@@ -1,0 +1,124 @@
+"""What every evaluation protocol must keep, whatever it measures."""
+
+import dataclasses
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from patchwise.data.labelled import open_labelled_data
+from patchwise.eval import squares
+from patchwise.eval.images import KNNImages
+from patchwise.eval.incontext import InContext
+from patchwise.eval.linseg import LinearSegmentation
+from patchwise.eval.patches import KNNPatches
+from patchwise.eval.presets import PROTOCOLS, Facts
+from patchwise.eval.results import Result, headline
+from tests.eval.tiny import MODEL, Blind, ColourBlocks, Sighted, colour_data, save_colours
+
+
+@dataclass(frozen=True)
+class Case:
+    """A protocol in a size for tests, its data, and the score of guessing."""
+
+    protocol: Any
+    data: Any
+    chance: float
+
+    def run(self, backbone: Any = None, **settings: Any) -> Result:
+        protocol = replace(self.protocol, **settings)
+        result: Result = protocol.run(backbone or Sighted(), self.data, MODEL)
+        return result
+
+
+OTHER: dict[str, Any] = {
+    "size_px": 16, "train_px": 16, "test_px": 16, "k": 5, "temperature": 0.5, "least_share": 0.9,
+    "memory": 40, "queries": 40, "fraction": 0.5, "steps": 20, "batch": 6, "rate": 0.01,
+    "area_frac": (0.5, 0.6), "aspect": (1.0, 1.0), "flip_prob": 0.0, "half_precision": True,
+    "every_epoch": True, "resize_px": 24, "crop_px": 8,
+}  # fmt: skip
+
+
+@pytest.fixture(params=["images", "patches", "incontext", "linseg"])
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
+    name, data = request.param, colour_data()
+    if name == "images":
+        labelled = open_labelled_data(save_colours(tmp_path, {"train": 24, "val": 12}))
+        return Case(KNNImages("p", k=4, resize_px=20, crop_px=16), labelled, 0.5)
+    if name == "patches":
+        return Case(KNNPatches("p", size_px=32), data, 1 / 3)
+    if name == "incontext":
+        return Case(InContext("p", size_px=32, memory=200, k=10), data, 1 / 3)
+    linseg = LinearSegmentation("p", train_px=32, test_px=32, steps=60, batch=8, rate=0.1)
+    return Case(replace(linseg, half_precision=False, every_epoch=False), data, 1 / 3)
+
+
+def test_every_protocol_is_tested_here() -> None:
+    kinds = {type(preset.make(name, Facts(64, 8))) for name, preset in PROTOCOLS.items()}
+    assert kinds == {KNNImages, KNNPatches, InContext, LinearSegmentation}
+
+
+def test_features_that_show_the_class_score_one(case: Case) -> None:
+    assert headline(case.run())[1] > 0.97
+
+
+def test_features_that_show_nothing_score_as_guessing(case: Case) -> None:
+    assert headline(case.run(Blind()))[1] <= case.chance + 0.17
+
+
+def test_the_same_again_is_the_same(case: Case) -> None:
+    first, second = case.run(), case.run()
+    same = [dataclasses.asdict(result) for result in (first, second)]
+    for values in same:
+        del values["fingerprint"]
+    assert same[0] == same[1]
+    assert first.fingerprint.protocol == second.fingerprint.protocol
+
+
+def test_every_setting_is_in_the_fingerprint(case: Case) -> None:
+    names = [f.name for f in dataclasses.fields(case.protocol) if f.name not in ("preset", "seed")]
+    told = {case.run().fingerprint.protocol}
+    for name in names:
+        told.add(case.run(**{name: OTHER[name]}).fingerprint.protocol)
+    told |= {case.run(seed=1).fingerprint.protocol, case.run(preset="q").fingerprint.protocol}
+    assert len(told) == len(names) + 3
+
+
+def test_the_batch_does_not_matter(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = headline(case.run())
+    monkeypatch.setattr(squares.read_squares, "__kwdefaults__", {"batch": 5})
+    assert headline(case.run()) == pytest.approx(whole, abs=1e-6)
+
+
+def test_the_order_of_the_test_images_does_not_matter(case: Case) -> None:
+    if isinstance(case.protocol, KNNImages):
+        pytest.skip("files have one order")
+    shuffled = ColourBlocks(12, seed=1, order=(3, 1, 4, 0, 5, 9, 2, 6, 8, 7, 11, 10))
+    other = replace(case, data=replace(case.data, test=shuffled))
+    assert headline(other.run())[1] == pytest.approx(headline(case.run())[1], abs=1e-6)
+
+
+def test_the_backbone_and_the_global_generator_are_left_alone(case: Case) -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+
+    class Trained(Sighted):
+        def __call__(self, images: torch.Tensor, *, attention: bool = False) -> Any:
+            seen = super().__call__(images)
+            return replace(seen, patches=seen.patches * weight, cls=seen.cls * weight)
+
+    state = torch.random.get_rng_state()
+    case.run(Trained())
+    assert weight.grad is None
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_the_fingerprint_names_data_and_model(case: Case) -> None:
+    mark = case.run().fingerprint
+    assert mark.data.fit == 24
+    assert mark.data.test == 12
+    assert mark.data.sha256 == case.data.fingerprint()
+    assert mark.model == MODEL
+    assert mark.seconds > 0
+    assert mark.packages["torch"] == torch.__version__

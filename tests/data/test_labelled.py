@@ -1,0 +1,53 @@
+"""Labelled images in one part or two."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from patchwise.data.labelled import open_labelled_data
+from patchwise.errors import DataError
+
+
+def make(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(path)
+    return root
+
+
+def test_two_parts_share_the_classes_of_the_first(tmp_path: Path) -> None:
+    make(tmp_path, "train/ant/1", "train/bee/1", "train/cow/1", "val/bee/1", "val/cow/1")
+    data = open_labelled_data(tmp_path)
+    assert data.fit.classes == ("ant", "bee", "cow")
+    assert data.test is not None
+    assert data.test_labels.tolist() == [1, 2]
+
+
+def test_one_part_is_its_own_test(tmp_path: Path) -> None:
+    data = open_labelled_data(make(tmp_path, "ant/1", "ant/2", "bee/1"))
+    assert data.test is None
+    assert data.test_labels.tolist() == [0, 0, 1]
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    data = open_labelled_data(make(tmp_path, "train/1", "test/2", "plane/3"))
+    assert data.test is None
+    assert data.fit.classes == ("plane", "test", "train")
+
+
+def test_the_fingerprint_knows_files_and_parts(tmp_path: Path) -> None:
+    names = ("train/ant/1", "train/bee/1", "val/bee/1", "val/ant/1")
+    first = open_labelled_data(make(tmp_path / "a", *names)).fingerprint()
+    assert open_labelled_data(make(tmp_path / "b", *names)).fingerprint() == first
+    other = open_labelled_data(make(tmp_path / "c", *names, "val/ant/2")).fingerprint()
+    assert other != first
+
+
+@pytest.mark.bad_input
+def test_unknown_classes_are_named(tmp_path: Path) -> None:
+    make(tmp_path, "train/ant/1", "train/bee/1", "val/bee/1", "val/yak/1")
+    with pytest.raises(DataError, match=r"must be among those of '.*train', got 1 others.*'yak'"):
+        open_labelled_data(tmp_path)

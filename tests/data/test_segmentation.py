@@ -1,0 +1,194 @@
+"""Images with a class for every pixel: read right, or refused with one clear error."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from patchwise.data.segmentation import (
+    IGNORED,
+    SCENES_SEED,
+    SegmentationData,
+    is_segmentation,
+    open_segmentation,
+)
+from patchwise.data.synthetic import CATEGORIES, render_scenes
+from patchwise.errors import DataError
+
+CLASSES: Any = ["ground", "cat", "dog"]
+
+
+def save(path: Path, values: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(path)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two images to learn from, one to test on, in sizes of their own."""
+    for part, names in {"train": ("a", "sub/b"), "val": ("c",)}.items():
+        for name in names:
+            side = 20 + len(name)
+            label = (np.arange(side * 30).reshape(side, 30) % 3).astype(np.uint8)
+            save(tmp_path / "images" / part / f"{name}.png", np.full((side, 30, 3), 90, np.uint8))
+            save(tmp_path / "labels" / part / f"{name}.png", label)
+    (tmp_path / "classes.yaml").write_text(yaml.safe_dump(CLASSES))
+    return tmp_path
+
+
+def describe(root: Path, **keys: Any) -> SegmentationData:
+    (root / "classes.yaml").write_text(yaml.safe_dump({"classes": CLASSES, **keys}))
+    return open_segmentation(root)
+
+
+def test_images_go_with_the_labels_of_their_name(root: Path) -> None:
+    data = open_segmentation(root)
+    assert (len(data.fit), len(data.test)) == (2, 1)
+    assert data.classes == ("ground", "cat", "dog")
+    assert data.scored == (0, 1, 2)
+    assert data.background is None
+    image, label = data.fit.read(1)
+    assert image.shape == (25, 30, 3)
+    np.testing.assert_array_equal(label, np.arange(750).reshape(25, 30) % 3)
+
+
+def test_a_json_list_will_do(root: Path) -> None:
+    (root / "classes.yaml").unlink()
+    (root / "classes.json").write_text(json.dumps(CLASSES))
+    assert open_segmentation(root).classes == ("ground", "cat", "dog")
+
+
+def test_classes_may_have_values_of_their_own(root: Path) -> None:
+    (root / "classes.yaml").write_text("classes: {2: dog, 0: ground}\nignore: [1]\n")
+    data = open_segmentation(root)
+    assert data.classes == ("dog", "ground")
+    _, label = data.fit.read(0)
+    values = np.arange(21 * 30).reshape(21, 30) % 3
+    np.testing.assert_array_equal(label, np.array([1, IGNORED, 0])[values])
+
+
+def test_what_is_scored_ignored_and_background_is_named(root: Path) -> None:
+    data = describe(root, ignore=[2, 255], background="ground", scored=["cat", "ground"])
+    assert data.scored == (1, 0)
+    assert data.background == 0
+    assert set(np.unique(data.test.read(0)[1])) == {0, 1, IGNORED}
+    assert describe(root, ignore=[2]).scored == (0, 1)
+
+
+def test_parts_may_have_other_names(root: Path) -> None:
+    assert len(describe(root, fit="val", test="train").test) == 2
+
+
+def test_palette_values_are_classes_and_not_colours(root: Path) -> None:
+    path = root / "labels/train/a.png"
+    palette = Image.fromarray(np.asarray(Image.open(path)), mode="P")
+    palette.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    palette.save(path)
+    np.testing.assert_array_equal(
+        open_segmentation(root).fit.read(0)[1], np.arange(21 * 30).reshape(21, 30) % 3
+    )
+
+
+def test_the_fingerprint_knows_files_classes_and_scored_ones(root: Path) -> None:
+    first = open_segmentation(root).fingerprint()
+    assert open_segmentation(root).fingerprint() == first
+    others = {
+        describe(root, scored=["cat"]).fingerprint(),
+        describe(root, ignore=[2]).fingerprint(),
+        describe(root, fit="val", test="train").fingerprint(),
+    }
+    save(root / "images/val/d.png", np.zeros((20, 20, 3), np.uint8))
+    save(root / "labels/val/d.png", np.zeros((20, 20), np.uint8))
+    others.add(describe(root).fingerprint())
+    assert len(others | {first}) == 5
+
+
+def test_scenes_are_held_out_and_have_exact_masks() -> None:
+    data = open_segmentation("scenes", size_px=96)
+    assert data.classes == ("background", *CATEGORIES)
+    assert data.background == 0
+    expected = render_scenes(np.array([400, 433]), size_px=96, seed=SCENES_SEED)
+    for place, index in enumerate((0, 33)):
+        image, label = data.test.read(index)
+        np.testing.assert_array_equal(image, expected.images[place])
+        np.testing.assert_array_equal(label, expected.semantic[place])
+    assert data.fingerprint() != open_segmentation("scenes").fingerprint()
+
+
+def test_such_data_are_told_from_class_folders(root: Path, tmp_path: Path) -> None:
+    assert is_segmentation(root)
+    assert is_segmentation("scenes")
+    assert not is_segmentation(tmp_path / "images")
+
+
+@pytest.mark.bad_input
+def test_a_missing_label_and_a_missing_image_are_named(root: Path) -> None:
+    (root / "labels/train/a.png").unlink()
+    with pytest.raises(DataError, match=r"got 1 images without and 0 labels.*image 'a.png'"):
+        open_segmentation(root)
+    save(root / "labels/train/a.png", np.zeros((21, 30), np.uint8))
+    save(root / "labels/train/x.png", np.zeros((21, 30), np.uint8))
+    with pytest.raises(DataError, match=r"got 0 images without and 1 labels.*label 'x.png'"):
+        open_segmentation(root)
+
+
+@pytest.mark.bad_input
+def test_a_missing_part_is_named_with_what_there_is(root: Path) -> None:
+    with pytest.raises(DataError, match=r"images/test' must be a folder.*there are train, val"):
+        describe(root, test="test")
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.full((21, 30), 7, np.uint8), r"values in '.*a.png' must be classes.*got \[7\]"),
+        (np.zeros((30, 21), np.uint8), r"as large as its image, 21 x 30, got 30 x 21"),
+        (np.zeros((21, 30, 3), np.uint8), r"8-bit grey or palette PNG.*got mode RGB"),
+        (np.zeros((21, 30), np.uint16), r"8-bit grey or palette PNG.*got mode I;16"),
+    ],
+)
+def test_wrong_labels_are_named(root: Path, values: np.ndarray, message: str) -> None:
+    save(root / "labels/train/a.png", values)
+    with pytest.raises(DataError, match=message):
+        open_segmentation(root).fit.read(0)
+
+
+@pytest.mark.bad_input
+def test_a_damaged_label_is_named(root: Path) -> None:
+    (root / "labels/train/a.png").write_bytes(b"no png")
+    with pytest.raises(DataError, match=r"a.png' must be a readable label PNG, got"):
+        open_segmentation(root).fit.read(0)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must be a list of class names, or a table with classes"),
+        ("classes: [a, a]", "must have distinct names"),
+        ("classes: {300: a}", r"values in \[0, 255\]"),
+        ("classes: [a]\nignored: [3]", "got 'ignored'; did you mean 'ignore'"),
+        ("classes: [a]\nignore: 3", r"ignore must be a list of values in \[0, 255\], got 3"),
+        ("classes: [cat]\nscored: [cta]", "got 'cta'; did you mean 'cat'"),
+        ("classes: [unclosed", "must be readable YAML"),
+        ("!!python/object/apply:os.system ['true']", "must be readable YAML"),
+    ],
+)
+def test_a_wrong_class_list_is_refused(root: Path, text: str, message: str) -> None:
+    (root / "classes.yaml").write_text(text)
+    with pytest.raises(DataError, match=message):
+        open_segmentation(root)
+
+
+@pytest.mark.bad_input
+def test_no_or_two_class_lists_are_refused(root: Path) -> None:
+    (root / "classes.json").write_text("[]")
+    with pytest.raises(DataError, match=r"must hold one of classes.yaml, .*got 2"):
+        open_segmentation(root)
+    with pytest.raises(DataError, match=r"must hold one of classes.yaml, .*got 0"):
+        open_segmentation(root / "images")

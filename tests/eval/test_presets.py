@@ -1,0 +1,74 @@
+"""Names of protocols stand for settings."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from patchwise.errors import ChoiceError, ConfigError
+from patchwise.eval.images import KNNImages
+from patchwise.eval.incontext import InContext
+from patchwise.eval.linseg import LinearSegmentation
+from patchwise.eval.presets import PROTOCOLS, Facts, make_protocol
+
+FACTS = Facts(short_side_px=100, patch_px=8)
+
+
+def published(name: str) -> Any:
+    return make_protocol(name, FACTS, {})
+
+
+def test_published_settings_do_not_depend_on_the_data() -> None:
+    for name in ("knn/dino", "incontext/hummingbird", "linseg/cotap"):
+        assert make_protocol(name, Facts(5000, 14), {}) == published(name)
+
+
+def test_the_papers_numbers() -> None:
+    assert published("knn/dino") == KNNImages("knn/dino", 20, 0.07, 256, 224)
+    in_context = published("incontext/hummingbird")
+    assert in_context == InContext(in_context.preset, 512, 10_240_000, 30, 0.02, 1.0)
+    linear = published("linseg/cotap")
+    assert linear == LinearSegmentation(
+        "linseg/cotap", train_px=336, test_px=448, steps=781, batch=128, rate=3e-3,
+        area_frac=(0.64, 1.0), aspect=(3 / 4, 4 / 3), flip_prob=0.5,
+    )  # fmt: skip
+
+
+def test_short_forms_see_the_images_own_size_in_whole_patches() -> None:
+    for name in PROTOCOLS:
+        if name.endswith("-short"):
+            sides = {
+                value
+                for key, value in dataclasses.asdict(published(name)).items()
+                if key in ("size_px", "crop_px", "train_px", "test_px")
+            }
+            assert sides == {96}, name
+
+
+def test_a_changed_setting_is_in_the_name() -> None:
+    changed: Any = make_protocol("incontext/hummingbird", FACTS, {"k": 5, "size_px": 448})
+    assert (changed.k, changed.size_px) == (5, 448)
+    assert changed.preset == "incontext/hummingbird (changed: k,size_px)"
+    assert published("incontext/hummingbird") == make_protocol(
+        "incontext/hummingbird", FACTS, {"k": 30}
+    )
+
+
+def test_another_seed_is_no_change() -> None:
+    assert make_protocol("linseg/cotap", FACTS, {"seed": 4}).preset == "linseg/cotap"
+
+
+@pytest.mark.bad_input
+def test_unknown_names_are_told_the_nearest() -> None:
+    with pytest.raises(ChoiceError, match=r"got 'knn/dinno'; did you mean 'knn/dino'"):
+        make_protocol("knn/dinno", FACTS, {})
+    with pytest.raises(ConfigError, match=r"key 'temprature' must be an option.*'temperature'"):
+        make_protocol("knn/dino", FACTS, {"temprature": 1.0})
+
+
+@pytest.mark.bad_input
+def test_values_are_checked() -> None:
+    with pytest.raises(ConfigError, match=r"'knn/dino.k' must be valid .*integer.*got 'five'"):
+        make_protocol("knn/dino", FACTS, {"k": "five"})
+    with pytest.raises(ConfigError, match="k must be positive, got 0"):
+        make_protocol("knn/dino", FACTS, {"k": 0})
