@@ -224,6 +224,7 @@ def test_the_relative_update_is_what_the_optimiser_did() -> None:
             generator = torch.Generator().manual_seed(10 * seed + place)
             parameter.grad = torch.randn(parameter.shape, generator=generator)
         optimizer.step()
-        moved = torch.stack([(p - b).norm() for p, b in zip(trained, before, strict=True)]).norm()
-        length = torch.stack([p.detach().norm() for p in trained]).norm()
+        after = [p.detach() for p in trained]
+        moved = torch.stack([(a - b).norm() for a, b in zip(after, before, strict=True)]).norm()
+        length = torch.stack([a.norm() for a in after]).norm()
         assert float(relative_update(optimizer)) == pytest.approx(float(moved / length), rel=1e-3)
