@@ -24,10 +24,10 @@ def pairs_of(count: int) -> TokenPairs:
 
 
 def health_of(teacher: torch.Tensor, student: torch.Tensor | None = None) -> dict[str, float]:
-    answers = [
-        Answers(scores, 0.1) for scores in (teacher, teacher if student is None else student)
-    ]
-    return {n: float(v) for n, v in answer_health(*answers, pairs_of(len(teacher))).items()}
+    answers = Answers(teacher, 0.1)
+    guess = answers if student is None else Answers(student, 0.1)
+    found = answer_health(answers, guess, pairs_of(len(teacher)))
+    return {name: float(value) for name, value in found.items()}
 
 
 def test_one_sure_answer_for_all() -> None:
