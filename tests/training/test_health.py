@@ -168,6 +168,12 @@ def test_odd_settings_without_a_symptom_raise_nothing() -> None:
         assert cause_of(spoil(changes)) is None
 
 
+def test_a_teacher_that_cannot_follow_is_known_by_its_settings_alone() -> None:
+    """No logged value tells it from a healthy one: see docs/health.md."""
+    assert cause_of(spoil({"teacher_momentum": 1.0})) == "momentum_too_high"
+    assert cause_of(spoil({"teacher_momentum": 0.996})) is None
+
+
 def test_a_symptom_without_an_odd_setting_is_not_blamed_on_one() -> None:
     assert cause_of(teacher_entropy=0.99, loss_frac=1.0) == "no_progress"
     steady = spoil({"teacher_momentum": 0.99})

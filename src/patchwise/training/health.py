@@ -1,7 +1,8 @@
 """What is wrong with a run, from the values it has logged: named, with what to try.
 
-Every diagnosis needs a symptom in the measured values; the settings only tell apart the causes
-that have this symptom. The thresholds lie between runs that were spoilt on purpose and healthy
+A diagnosis needs a symptom in the measured values; the settings only tell apart the causes that
+have this symptom. One is the exception: that a teacher cannot follow is worked out from its
+momentum and the steps, because no logged value tells such a run from a healthy one. The thresholds lie between runs that were spoilt on purpose and healthy
 ones: docs/health.md has the table.
 """
 
