@@ -2,8 +2,10 @@
 
 A diagnosis needs a symptom in the measured values; the settings only tell apart the causes that
 have this symptom. One is the exception: that a teacher cannot follow is worked out from its
-momentum and the steps, because no logged value tells such a run from a healthy one. The thresholds lie between runs that were spoilt on purpose and healthy
-ones: docs/health.md has the table.
+momentum and the steps, because no logged value tells such a run from a healthy one.
+
+The thresholds lie between runs that were spoilt on purpose and healthy ones, and were set on those
+very runs: docs/health.md has the table.
 """
 
 import math
