@@ -148,6 +148,39 @@ def test_training_teaches_the_student_to_foresee_the_teacher(
     assert trained < 0.9 * total_loss(method, batch, step_at(50))
 
 
+def test_health_is_told_on_watched_steps_only_and_costs_nothing_else(
+    build: Callable[[], Method[Any, Any]],
+) -> None:
+    method, batch, step = build(), scene_batch(0, 1, 2), step_at()
+    plain = make_step(method, batch, step)
+    assert not any(loss.health for loss in plain)
+    gradients = {n: p.grad for n, p in method.named_parameters() if p.grad is not None}
+    method.zero_grad(set_to_none=True)
+    before = copy.deepcopy(method.state_dict())
+    watched = make_step(method, batch, replace(step, watched=True))
+    assert any(loss.health for loss in watched)
+    assert [loss.total.item() for loss in watched] == [loss.total.item() for loss in plain]
+    torch.testing.assert_close(method.state_dict(), before, rtol=0, atol=0)
+    for name, parameter in method.named_parameters():
+        if name in gradients:
+            torch.testing.assert_close(parameter.grad, gradients[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_health_is_finite_and_shares_are_shares(
+    build: Callable[[], Method[Any, Any]], half: bool
+) -> None:
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        losses = make_step(build(), scene_batch(0, 1), replace(step_at(), watched=True))
+    for loss in losses:
+        for name, value in loss.health.items():
+            assert value.ndim == 0
+            assert not value.requires_grad
+            assert math.isfinite(float(value)), name
+            if name not in {"loss_frac", "centre_offset", "teacher_distance"}:
+                assert 0 <= float(value) <= 1 + 1e-9, name
+
+
 def test_it_is_finite_in_bf16(build: Callable[[], Method[Any, Any]]) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert math.isfinite(total_loss(build(), scene_batch(0, 1), step_at()))

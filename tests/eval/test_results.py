@@ -12,6 +12,7 @@ from patchwise.eval.results import (
     RESULTS,
     DataIdentity,
     Fingerprint,
+    HealthResult,
     KNNResult,
     ModelIdentity,
     Result,
@@ -34,6 +35,7 @@ MARK = Fingerprint(
     peak_bytes=2**20,
 )
 RESULT_OF: dict[str, Result] = {
+    "health": HealthResult(MARK, 40.5, 12.0, 96, 0.1, 0.0, 0.2, 0.3, None),
     "knn": KNNResult(MARK, 0.5, 0.75, 0.25, num_queries=4, num_memory=9),
     "segmentation": SegmentationResult(MARK, 0.5, {"cat": 0.5, "dog": None}, 0.75, best_miou=None),
 }
@@ -66,6 +68,7 @@ def test_the_protocol_tells_what_may_be_compared() -> None:
 
 def test_each_result_has_one_score_it_is_known_by() -> None:
     assert headline(RESULT_OF["knn"]) == ("accuracy", 0.5)
+    assert headline(RESULT_OF["health"]) == ("patch rank", 40.5)
     assert headline(RESULT_OF["segmentation"]) == ("mIoU", 0.5)
 
 
@@ -78,7 +81,10 @@ def test_a_result_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "depth"}, "kind in 'r.json' must be one of knn, segmentation, got 'depth'"),
+        (
+            {"kind": "depth"},
+            "kind in 'r.json' must be one of health, knn, segmentation, got 'depth'",
+        ),
         ({"accuracy": "high"}, "accuracy of a knn result in 'r.json' must be valid, got 'high'"),
         ({"fingerprint": 3}, "fingerprint of a knn result in 'r.json' must be valid, got 3"),
     ],

@@ -64,6 +64,9 @@ def test_numbers_go_to_tensorboard_and_texts_do_not(tmp_path: Path) -> None:
 def test_a_resumed_log_reads_like_one_that_never_stopped(tmp_path: Path, resumed_at: int) -> None:
     """What the first writer wrote after the resumption's step is forgotten."""
     write(tmp_path, range(6), sign=-1)
+    # TensorBoard orders files by the second in their names: make the first writer's an older one.
+    (older,) = (tmp_path / "tensorboard").iterdir()
+    older.rename(older.with_name(older.name.replace("tfevents.", "tfevents.0", 1)))
     write(tmp_path, range(resumed_at + 1, 9), start=resumed_at)
     expected = [(step, (-1 if step <= resumed_at else 1) * step / 2) for step in range(9)]
     lines = read_log(tmp_path / "log.jsonl")

@@ -104,6 +104,31 @@ def test_the_logged_loss_is_that_of_the_whole_batch() -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+def test_health_is_logged_where_a_line_is_and_does_not_depend_on_the_parts() -> None:
+    found = []
+    for parts in (1, 2):
+        training = build(run_config(accumulate=parts, log_every_steps=4))
+        found.append([training.step(values) for values, _ in zip(stream(), range(6), strict=False)])
+    for steps in found:
+        told = [any(name.startswith("health/") for name in values) for values in steps]
+        assert told == [False, False, False, True, False, True]  # every fourth, and the last
+    whole, parted = (steps[-1] for steps in found)
+    assert parted["health/loss_frac"] == pytest.approx(parted["loss"] / math.log(24))
+    for name in ("loss_frac", "teacher_distance", "teacher_entropy", "update"):
+        assert parted[f"health/{name}"] == pytest.approx(whole[f"health/{name}"], rel=0.1)
+
+
+def test_watching_changes_no_training() -> None:
+    ends = []
+    for every in (1, 6):
+        training = build(run_config(log_every_steps=every))
+        batches = stream()
+        for _ in range(6):
+            training.step(next(batches))
+        ends.append(training.method.state_dict())
+    torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=0)
+
+
 def test_frozen_prototypes_do_not_move() -> None:
     config = run_config()
     config = replace(config, method=replace(config.method, frozen_prototype_epochs=1.0))

@@ -15,6 +15,7 @@ from patchwise.training.optim import (
     build_optimizer,
     clip_gradients,
     drop_frozen_gradients,
+    relative_update,
 )
 
 
@@ -208,3 +209,22 @@ def test_a_parameter_in_two_groups_is_refused() -> None:
         "build_optimizer: every parameter must be in one group, got 'head.weight' again as "
         "'student.weight'"
     )
+
+
+def test_the_relative_update_is_what_the_optimiser_did() -> None:
+    model = Model()
+    optimizer = build_optimizer(decay_groups(model, "model"))
+    assert float(relative_update(optimizer)) == 0
+    for group in optimizer.param_groups:
+        group["lr"], group["weight_decay"] = 0.01, 0.0
+    trained = [p for p in model.parameters() if p.requires_grad]
+    for seed in range(4):
+        before = [p.detach().clone() for p in trained]
+        for place, parameter in enumerate(trained):
+            generator = torch.Generator().manual_seed(10 * seed + place)
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        optimizer.step()
+        after = [p.detach() for p in trained]
+        moved = torch.stack([(a - b).norm() for a, b in zip(after, before, strict=True)]).norm()
+        length = torch.stack([a.norm() for a in after]).norm()
+        assert float(relative_update(optimizer)) == pytest.approx(float(moved / length), rel=1e-3)

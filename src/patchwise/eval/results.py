@@ -76,8 +76,34 @@ class SegmentationResult:
     best_miou: float | None  # of the best epoch by these very labels: not to be reported
 
 
-Result = KNNResult | SegmentationResult
-RESULTS: dict[str, type[KNNResult] | type[SegmentationResult]] = {
+@dataclass(frozen=True)
+class HealthResult:
+    """What features are like. Nothing here is a score: see docs/health.md for how to read it."""
+
+    fingerprint: Fingerprint
+    patch_rank: float  # dimensions that the patch features fill, 1 to ``dim``
+    image_rank: float  # the same of the CLS features; at most the number of images
+    dim: int  # channels of the features
+    position_bias: float  # share of the patches' variance that their place alone explains
+    high_norm_share: float  # of patches
+    within_instance: float | None  # mean cosine distance of two patches of one object
+    within_class: float | None  # of one category, but of different objects
+    between_classes: float | None  # None: not measured, or there are no such pairs
+
+    @property
+    def instance_ratio(self) -> float | None:
+        """Distance within an object over that between categories."""
+        return _ratio(self.within_instance, self.between_classes)
+
+    @property
+    def class_ratio(self) -> float | None:
+        """Distance within a category over that between categories: near 1 is over-dispersed."""
+        return _ratio(self.within_class, self.between_classes)
+
+
+Result = KNNResult | SegmentationResult | HealthResult
+RESULTS: dict[str, type[KNNResult] | type[SegmentationResult] | type[HealthResult]] = {
+    "health": HealthResult,
     "knn": KNNResult,
     "segmentation": SegmentationResult,
 }
@@ -95,6 +121,8 @@ def headline(result: Result) -> tuple[str, float]:
     """Return name and value of the one score by which a result is known."""
     if isinstance(result, KNNResult):
         return "accuracy", result.accuracy
+    if isinstance(result, HealthResult):
+        return "patch rank", result.patch_rank
     return "mIoU", result.miou
 
 
@@ -130,3 +158,7 @@ def parse_result(values: Mapping[str, Any], *, source: str) -> Result:
 
 def _plain(value: Setting) -> str:
     return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _ratio(part: float | None, whole: float | None) -> float | None:
+    return None if part is None or not whole else part / whole

@@ -11,7 +11,7 @@ The loop, for every optimiser step:
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
 
 from jaxtyping import Float
@@ -48,6 +48,7 @@ class Step:
     steps_per_epoch: int
     seed: int
     collectives: Collectives
+    watched: bool = False  # whether it will be logged, and `StepLoss.health` is wanted
 
     @property
     def progress(self) -> float:
@@ -67,6 +68,8 @@ class StepLoss(Generic[CarryT]):
     total: Float[Tensor, ""]
     parts: dict[str, Float[Tensor, ""]]  # detached, for the log; the same name twice adds up
     carry: CarryT | None = None  # detached; what `Method.after_step` needs of this part
+    health: dict[str, Float[Tensor, ""]] = field(default_factory=dict)
+    """Detached, on watched steps only; the mean over parts is logged. See docs/health.md."""
 
 
 @dataclass(frozen=True)

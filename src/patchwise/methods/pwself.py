@@ -10,8 +10,16 @@ from torch import Tensor, nn
 from patchwise.augment.multicrop import MultiCropViews, make_multicrop
 from patchwise.configs.methods import PWSelfConfig
 from patchwise.losses.matched_distillation import TokenPairs, matched_distillation_loss
+from patchwise.methods.health import (
+    Answers,
+    answer_health,
+    distance_frac,
+    feature_health,
+    loss_frac,
+)
 from patchwise.methods.method import Batch, Method, ParameterGroup, Step, StepLoss, decay_groups
 from patchwise.methods.token_pairs import gather_rows, pair_tokens
+from patchwise.models.backbone import BackboneOutput
 from patchwise.models.heads import ProjectionHead
 from patchwise.models.teacher import EMATeacher
 from patchwise.models.vit import ViT
@@ -46,6 +54,7 @@ class Targets:
 
     scores: Float[Tensor, "T K"]  # of matched tokens, the centre subtracted
     rows: Int[Tensor, " VBN"]  # token (view, image, position) -> row of scores
+    health: dict[str, Tensor]  # of the features; empty unless the step is watched
 
 
 class PWSelf(Method[MultiCropViews, CentreSum]):
@@ -93,7 +102,7 @@ class PWSelf(Method[MultiCropViews, CentreSum]):
     def losses(self, views: MultiCropViews, step: Step) -> Iterator[StepLoss[CentreSum]]:
         """Steps 2 to 4, one loss for the global and one for the local views."""
         pairs = pair_tokens(views, matching=self.config.matching, cls_weight=self.config.cls_weight)
-        targets, centre_sum = self._targets(views, torch.cat([p.teacher for p in pairs]))
+        targets, centre_sum = self._targets(views, torch.cat([p.teacher for p in pairs]), step)
         temperature = linear_warmup(
             self.config.warmup_teacher_temperature,
             self.config.teacher_temperature,
@@ -101,15 +110,27 @@ class PWSelf(Method[MultiCropViews, CentreSum]):
             length=self.config.teacher_warmup_epochs,
         )
         for pixels, group in zip(views.pixels, pairs, strict=True):
-            student, rows = gather_rows(self._tokens(self.student, pixels), group.student)
+            student, rows = gather_rows(self._matched(self.student.backbone(pixels)), group.student)
+            scores = _full(self.student.head(student))
+            rows_of = TokenPairs(targets.rows[group.teacher], rows[group.student], group.weight)
             loss = matched_distillation_loss(
-                _full(self.student.head(student)),
+                scores,
                 targets.scores,
-                TokenPairs(targets.rows[group.teacher], rows[group.student], group.weight),
+                rows_of,
                 student_temperature=self.config.student_temperature,
                 teacher_temperature=temperature,
             )
-            yield StepLoss(total=loss, parts={"loss": loss.detach()}, carry=centre_sum)
+            health = {}
+            if step.watched:
+                teacher = Answers(targets.scores, temperature)
+                answers = Answers(scores.detach(), self.config.student_temperature)
+                whole = loss.detach() * len(pairs)  # the mean over groups is the loss
+                health = {
+                    **targets.health,
+                    **answer_health(teacher, answers, rows_of),
+                    "loss_frac": loss_frac(whole, self.config.prototypes),
+                }
+            yield StepLoss(loss, {"loss": loss.detach()}, centre_sum, health)
             centre_sum = CentreSum(torch.zeros_like(centre_sum.bottleneck), 0)
 
     @torch.no_grad()
@@ -142,20 +163,27 @@ class PWSelf(Method[MultiCropViews, CentreSum]):
         ]
 
     @torch.no_grad()
-    def _targets(self, views: MultiCropViews, wanted: Tensor) -> tuple[Targets, CentreSum]:
+    def _targets(
+        self, views: MultiCropViews, wanted: Tensor, step: Step
+    ) -> tuple[Targets, CentreSum]:
         """Encode the global views; score the wanted tokens; sum all tokens for the centre."""
-        tokens = self._tokens(self.teacher.module, views.pixels[0])  # [2B, 1 + N, D]
+        output = self.teacher.module.backbone(views.pixels[0])
+        tokens = self._matched(output)  # [2B, 1 + N, D]
         head = self.teacher.module.head
         bottleneck = _full(head.bottleneck(tokens))
         chosen, rows = gather_rows(bottleneck, wanted)
         position = wanted.new_zeros(len(chosen))
         position[rows[wanted]] = wanted % tokens.shape[1]
         scores = _full(head.scores(chosen)) - self.centre[position]
-        return Targets(scores, rows), CentreSum(bottleneck.sum(dim=0), len(bottleneck))
+        health = {}
+        if step.watched:
+            apart = distance_frac(self.teacher.module.parameters(), self.student.parameters())
+            health = {**feature_health(output.cls, output.patches), "teacher_distance": apart}
+        centre_sum = CentreSum(bottleneck.sum(dim=0), len(bottleneck))
+        return Targets(scores, rows, health), centre_sum
 
-    def _tokens(self, encoder: HeadedBackbone, pixels: Tensor) -> Float[Tensor, "VB N D"]:
+    def _matched(self, output: BackboneOutput) -> Float[Tensor, "VB N D"]:
         """Return the tokens that are matched: CLS, and the patches if they are."""
-        output = encoder.backbone(pixels)
         cls = output.cls[:, None]
         return torch.cat([cls, output.patches], dim=1) if self.config.matching else cls
 

@@ -20,6 +20,7 @@ class RunLog:
 
         path = folder / "log.jsonl"
         write_text(path, "".join(f"{line}\n" for line in _lines_until(path, step)))
+        self.path = path
         self._file = path.open("a", encoding="utf-8")
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 

@@ -8,8 +8,9 @@ that goes on from a checkpoint is the run that never stopped, bit for bit on a C
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -24,15 +25,30 @@ from patchwise.models.backbone import Backbone
 from patchwise.randomness import random_seed
 from patchwise.training.checkpoint import Checkpoint, pack_state, save_checkpoint
 from patchwise.training.engine import FabricCollectives
+from patchwise.training.health import HealthWatch
 from patchwise.training.interrupt import StopRequest
-from patchwise.training.log import RunLog
-from patchwise.training.optim import apply_schedules, clip_gradients, drop_frozen_gradients
+from patchwise.training.log import RunLog, read_log
+from patchwise.training.optim import (
+    apply_schedules,
+    clip_gradients,
+    drop_frozen_gradients,
+    relative_update,
+)
 from patchwise.training.progress import ProgressDisplay, Speed, Stopwatch
 
 _MODEL_DRAWS = 1  # key of the seeds of torch's generator
 
 Stream = Iterator[Batch]
 AnyMethod = Method[Any, Any]
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """What a batch came to, over its parts."""
+
+    carries: list[Any]
+    losses: dict[str, Tensor]
+    health: dict[str, list[Tensor]]
 
 
 @dataclass
@@ -60,6 +76,7 @@ class Training:
             steps_per_epoch=self.steps_per_epoch,
             seed=self.config.train.seed,
             collectives=FabricCollectives(self.fabric),
+            watched=self.is_logged(self.done + 1),
         )
         torch.manual_seed(random_seed(step.seed, step.index, _MODEL_DRAWS))
         rate, decay = apply_schedules(
@@ -67,23 +84,31 @@ class Training:
         )
         self.method.train()
         self.optimizer.zero_grad(set_to_none=True)
-        carries, sums = self._backward(batch, step)
+        found = self._backward(batch, step)
         drop_frozen_gradients(self.optimizer, step)
         parameters = (p for group in self.optimizer.param_groups for p in group["params"])
         norm = clip_gradients(parameters, max_norm=self.config.optim.clip_norm)
-        values = {name: float(value) for name, value in sums.items()}
+        values = {name: float(value) for name, value in found.losses.items()}
         values["gradient_norm"] = float(norm)
         self._require_finite(values)
         self.optimizer.step()
-        self.method.after_step(carries, step)
+        if step.watched:
+            found.health["update"] = [relative_update(self.optimizer)]
+        self.method.after_step(found.carries, step)
         self.done += 1
-        return {**values, "lr": rate, "weight_decay": decay}
+        health = {f"health/{name}": fmean(map(float, v)) for name, v in found.health.items()}
+        return {**values, "lr": rate, "weight_decay": decay, **health}
 
-    def _backward(self, batch: Batch, step: Step) -> tuple[list[Any], dict[str, Tensor]]:
+    def is_logged(self, done: int) -> bool:
+        """Tell whether a line is logged when so many steps are done."""
+        return done == self.total_steps or done % self.config.train.log_every_steps == 0
+
+    def _backward(self, batch: Batch, step: Step) -> "_Sums":
         """Add up the gradients of all parts of the batch."""
         parts = self.config.train.accumulate
         carries: list[Any] = []
         sums: dict[str, Tensor] = {}
+        health: dict[str, list[Tensor]] = {}
         split = {name: images.split(parts) for name, images in batch.items()}
         for part in range(parts):
             images = {name: pieces[part].to(self.fabric.device) for name, pieces in split.items()}
@@ -94,7 +119,9 @@ class Training:
                 carries.append(loss.carry)
                 for name, value in loss.parts.items():
                     sums[name] = sums.get(name, torch.zeros(())) + value.float().cpu() / parts
-        return carries, sums
+                for name, value in loss.health.items():
+                    health.setdefault(name, []).append(value)
+        return _Sums(carries, sums, health)
 
     def _each(self, losses: Iterator[StepLoss[Any]]) -> Iterator[StepLoss[Any]]:
         """Compute each loss under autocast, and leave autocast for its backward."""
@@ -110,8 +137,9 @@ class Training:
         if broken:
             raise TrainingError(
                 f"train: {broken[0]} must be a finite number, got {values[broken[0]]} at step "
-                f"{self.done}; begin a new run with a lower optim.lr_per_256 or with "
-                f"train.precision=float32, with --init from this one's backbone if it is good"
+                f"{self.done}; begin a new run with --set optim.lr_per_256="
+                f"{self.config.optim.lr_per_256 / 10:.2g} or with --set train.precision=float32, "
+                f"with --init from this one's backbone if it is good"
             )
 
 
@@ -151,6 +179,7 @@ def fit(training: Training, stream: Stream, observers: Observers, saving: Saving
         TrainingError: See `Training.step`.
     """
     config = training.config.train
+    health = HealthWatch(training.config, read_log(observers.log.path))
     watch = Stopwatch(batch=config.batch, total=training.total_steps)
     saved_at = -1
     while training.done < training.total_steps and observers.stop.received is None:
@@ -167,8 +196,9 @@ def fit(training: Training, stream: Stream, observers: Observers, saving: Saving
         watch.step()
         training.seconds += time.perf_counter() - before
         last = training.done == training.total_steps
-        if last or training.done % config.log_every_steps == 0:
-            _report(training, observers, values, watch.read(training.done))
+        if training.is_logged(training.done):
+            line = _report(training, observers, values, watch.read(training.done))
+            _warn(observers, health, line)
         due = _is_due(training, config.val_every_epochs) or last
         if due:
             log_scores(training, observers)
@@ -192,8 +222,8 @@ def log_scores(training: Training, observers: Observers) -> None:
 
 def _report(
     training: Training, observers: Observers, values: Mapping[str, float], speed: Speed
-) -> None:
-    """Log and show a step."""
+) -> dict[str, float]:
+    """Log and show a step; return the line of the log."""
     figures = {
         "epoch": training.done / training.steps_per_epoch,
         "bad_images": sum(len(found) for found in observers.bad_images.values()),
@@ -202,6 +232,15 @@ def _report(
     }
     observers.log.write(training.done, {**values, **figures})
     observers.display.show(training.done, values["loss"], speed)
+    return {"step": training.done, **values, **figures}
+
+
+def _warn(observers: Observers, health: HealthWatch, line: dict[str, float]) -> None:
+    """Name what is wrong with the run, in the log and aloud, when it is first seen."""
+    found = health.observe(line)
+    if found is not None:
+        observers.log.write(int(line["step"]), {"warning": asdict(found)})
+        observers.display.say(f"warning at step {line['step']}: {found.message}")
 
 
 def _is_due(training: Training, every_epochs: float) -> bool:

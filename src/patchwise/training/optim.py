@@ -103,3 +103,31 @@ def clip_gradients(parameters: Iterable[nn.Parameter], *, max_norm: float) -> Te
         torch._foreach_mul_(gradients, list(scales))
     total: Tensor = norms.norm()
     return total
+
+
+@torch.no_grad()
+def relative_update(optimizer: torch.optim.Optimizer) -> Tensor:
+    """Return how far AdamW's last step moved the weights, decay apart: |update| / |weights|.
+
+    About 0.001 to 0.01 in a healthy run; weights that move by their own length within some ten
+    steps keep nothing of what they learnt.
+    """
+    moved, lengths = [], []
+    for group in optimizer.param_groups:
+        parameters = [p for p in group["params"] if p.grad is not None and optimizer.state[p]]
+        if not parameters or group["lr"] == 0:
+            continue
+        beta1, beta2 = group["betas"]
+        states = [optimizer.state[p] for p in parameters]
+        steps = float(states[0]["step"])
+        size = torch._foreach_sqrt([state["exp_avg_sq"] for state in states])
+        torch._foreach_div_(size, (1 - beta2**steps) ** 0.5)
+        torch._foreach_add_(size, group["eps"])
+        update = torch._foreach_div([state["exp_avg"] for state in states], size)
+        scale = group["lr"] / (1 - beta1**steps)
+        moved.append(torch.stack(torch._foreach_norm(update)).norm() * scale)
+        lengths.append(torch.stack(torch._foreach_norm(parameters)).norm())
+    if not moved:
+        return torch.zeros(())
+    ratio: Tensor = torch.stack(moved).norm() / torch.stack(lengths).norm().clamp(min=1e-12)
+    return ratio

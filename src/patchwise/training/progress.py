@@ -86,6 +86,10 @@ class ProgressDisplay:
             self._last_line = time.monotonic()
             self._console.print(f"step {done}/{self._total}  {figures}")
 
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(text, style="yellow")
+
     def __enter__(self) -> "ProgressDisplay":
         if self._bar is not None:
             self._bar.start()

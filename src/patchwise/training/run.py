@@ -45,6 +45,7 @@ class TrainResult:
     loss: float | None  # of the last logged step
     bad_images: dict[str, int]  # files that could not be used, by reason
     validations: list[dict[str, float]] = field(default_factory=list)  # each with its step
+    warnings: list[dict[str, Any]] = field(default_factory=list)  # step, cause and message of each
 
 
 def execute(
@@ -118,6 +119,7 @@ def summarise(
         loss=losses[-1] if losses else None,
         bad_images=dict(counts),
         validations=[_scores(line) for line in lines if any(n.startswith("val/") for n in line)],
+        warnings=[{"step": x["step"], **x["warning"]} for x in lines if "warning" in x],
     )
 
 

@@ -1,0 +1,104 @@
+"""What a self-distilling method tells about its health, from what a step has at hand anyway."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from patchwise.losses.matched_distillation import TokenPairs
+from patchwise.ops.statistics import effective_rank, entropy_frac, position_bias, prototype_use
+
+_MOST_ROWS = 1024  # that a value is computed from: enough, and cheap for any K and D
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Scores of tokens for K prototypes, and how sharply they are read."""
+
+    scores: Float[Tensor, "R K"]
+    temperature: float
+
+
+@torch.no_grad()
+def feature_health(
+    cls: Float[Tensor, "VB D"], patches: Float[Tensor, "VB N D"]
+) -> dict[str, Tensor]:
+    """Return how much of their space the teacher's features fill, and how far place alone goes.
+
+    The ranks are shares of the largest possible: of D, or of the number of rows if that is less.
+    """
+    return {
+        "patch_rank": _rank_frac(_some(patches.flatten(0, 1))),
+        "image_rank": _rank_frac(_some(cls)),
+        "position_bias": position_bias(patches),
+    }
+
+
+@torch.no_grad()
+def answer_health(teacher: Answers, student: Answers, pairs: TokenPairs) -> dict[str, Tensor]:
+    """Return what the answers to matched tokens say.
+
+    Args:
+        teacher: Scores with the centre subtracted.
+        student: Scores.
+        pairs: Rows of both that belong together.
+
+    Returns:
+        ``teacher_entropy`` and ``student_entropy``: means, as shares of ln K.
+        ``prototype_use``: see `patchwise.ops.statistics.prototype_use`.
+        ``prototype_fill``: the same number of prototypes, but as a share of the most that so many
+        answers of this sharpness could use: min(K, tokens * exp(mean entropy)).
+        ``agreement``: pairs in which both have the same first choice.
+        ``centre_offset``: how far one prototype is ahead of the average in the tokens' mean of
+        the centred scores, in teacher temperatures; 0 if the centre is right.
+    """
+    rows_t, rows_s = _some(torch.unique(pairs.teacher)), _some(torch.unique(pairs.student))
+    probabilities = (teacher.scores[rows_t].float() / teacher.temperature).softmax(dim=-1)
+    mean = teacher.scores[rows_t].mean(dim=0)
+    guess = (student.scores[rows_s].float() / student.temperature).softmax(dim=-1)
+    count, k = probabilities.shape
+    entropy, use = entropy_frac(probabilities).mean(), prototype_use(probabilities)
+    most = (count * (entropy * math.log(k)).exp()).clamp(max=k)
+    agrees = teacher.scores[_some(pairs.teacher)].argmax(dim=-1) == student.scores[
+        _some(pairs.student)
+    ].argmax(dim=-1)
+    return {
+        "teacher_entropy": entropy,
+        "student_entropy": entropy_frac(guess).mean(),
+        "prototype_use": use,
+        "prototype_fill": (use * k / most).clamp(max=1),
+        "agreement": agrees.double().mean(),
+        "centre_offset": (mean.amax() - mean.mean()) / teacher.temperature,
+    }
+
+
+@torch.no_grad()
+def distance_frac(
+    teacher: Iterable[nn.Parameter], student: Iterable[nn.Parameter]
+) -> Float[Tensor, ""]:
+    """Return how far the student's weights are from the teacher's: |s - t| / |t|."""
+    mine = [parameter.data for parameter in teacher]
+    theirs = [parameter.data for parameter in student]
+    differences = torch._foreach_sub(theirs, mine)
+    apart: Tensor = torch.stack(torch._foreach_norm(differences)).norm()
+    own: Tensor = torch.stack(torch._foreach_norm(mine)).norm()
+    return apart / own.clamp(min=torch.finfo(own.dtype).tiny)
+
+
+def loss_frac(loss: Tensor, prototypes: int) -> Tensor:
+    """Return the loss as a share of ln K, that of a student which says nothing."""
+    return loss / math.log(max(2, prototypes))
+
+
+def _rank_frac(rows: Float[Tensor, "R D"]) -> Tensor:
+    return effective_rank(rows) / min(rows.shape)
+
+
+def _some(rows: Float[Tensor, "R ..."] | Int[Tensor, " R"]) -> Tensor:
+    """Return at most `_MOST_ROWS` rows, evenly spread."""
+    if len(rows) <= _MOST_ROWS:
+        return rows
+    return rows[torch.linspace(0, len(rows) - 1, _MOST_ROWS, device=rows.device).long()]

@@ -1,0 +1,103 @@
+"""Health of features: of backbones whose health is known."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from patchwise.data.synthetic import Scenes
+from patchwise.errors import RangeError
+from patchwise.eval.baselines import RawPatches
+from patchwise.eval.health import HealthFeatures
+from patchwise.eval.results import headline
+from patchwise.models.backbone import BackboneOutput
+from tests.eval.tiny import MODEL
+from tests.small_runs import small_vit
+
+PROTOCOL = HealthFeatures("health/features", size_px=64, images=24)
+SCENES = Scenes(40)
+
+
+class Made:
+    """Features that are made, not seen."""
+
+    dim, patch_px, device = 16, 8, torch.device("cpu")
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.generator = torch.Generator().manual_seed(0)
+
+    def __call__(self, images: Tensor, *, attention: bool = False) -> BackboneOutput:
+        count = len(images)
+        noise = torch.randn(count, 64, 16, generator=self.generator)
+        fixed = torch.randn(1, 64, 16, generator=torch.Generator().manual_seed(1))
+        patches = {
+            "noise": noise,
+            "alike": torch.ones_like(noise),
+            "place": fixed.expand_as(noise),
+            "spikes": noise
+            / noise.norm(dim=-1, keepdim=True)
+            * (1 + 9.0 * (torch.arange(64) < 8))[:, None],
+        }[self.kind]
+        return BackboneOutput(patches.mean(dim=1), patches, (8, 8))
+
+
+def test_noise_fills_its_space_and_tells_nothing_of_objects() -> None:
+    result = PROTOCOL.run(Made("noise"), SCENES, MODEL)
+    assert result.patch_rank > 15.5
+    assert result.position_bias < 0.02
+    assert result.class_ratio == pytest.approx(1, abs=0.02)
+    assert result.instance_ratio == pytest.approx(1, abs=0.05)
+    assert headline(result) == ("patch rank", result.patch_rank)
+
+
+def test_collapsed_features_have_rank_one() -> None:
+    result = PROTOCOL.run(Made("alike"), SCENES, MODEL)
+    assert result.patch_rank == pytest.approx(1, abs=1e-3)
+    assert result.image_rank == pytest.approx(1, abs=1e-3)
+    assert result.within_class == pytest.approx(0, abs=1e-6)
+
+
+def test_features_of_the_place_are_all_bias() -> None:
+    assert PROTOCOL.run(Made("place"), SCENES, MODEL).position_bias == pytest.approx(1)
+
+
+def test_long_patches_are_counted() -> None:
+    assert PROTOCOL.run(Made("spikes"), SCENES, MODEL).high_norm_share == pytest.approx(8 / 64)
+
+
+def test_patches_of_one_object_are_nearer_than_those_of_others() -> None:
+    result = PROTOCOL.run(RawPatches(8), SCENES, MODEL)
+    assert result.instance_ratio is not None
+    assert result.instance_ratio < 0.9
+
+
+def test_without_masks_there_is_no_dispersion() -> None:
+    class Plain:
+        name = "plain"
+
+        def __len__(self) -> int:
+            return len(SCENES)
+
+        read, describe, fingerprint = SCENES.read, SCENES.describe, SCENES.fingerprint
+
+    result = PROTOCOL.run(small_vit().eval(), Plain(), MODEL)
+    assert (result.within_instance, result.class_ratio) == (None, None)
+    assert 1 < result.patch_rank <= 32
+
+
+def test_the_result_says_what_it_is_about() -> None:
+    vit = small_vit().eval()
+    results = [replace(PROTOCOL, seed=seed).run(vit, SCENES, MODEL) for seed in (0, 0, 1)]
+    assert results[0].fingerprint.data.test == 24
+    assert results[0].patch_rank == results[1].patch_rank != results[2].patch_rank
+    protocols = {result.fingerprint.protocol for result in results}
+    other = replace(PROTOCOL, high_norm_times=3.0).run(vit, SCENES, MODEL)
+    assert len(protocols | {other.fingerprint.protocol}) == 3
+
+
+@pytest.mark.bad_input
+def test_settings_that_cannot_be_used_are_refused() -> None:
+    with pytest.raises(RangeError, match="high_norm_times must lie in"):
+        replace(PROTOCOL, high_norm_times=0.5)
