@@ -9,6 +9,7 @@ from patchwise.eval.results import (
     DataIdentity,
     Evaluation,
     Fingerprint,
+    HealthResult,
     KNNResult,
     ModelIdentity,
     SegmentationResult,
@@ -52,6 +53,11 @@ def segmentation(subject: str, miou: float) -> Evaluation:
     return Evaluation(subject, SegmentationResult(mark, miou, iou, 0.75, None))
 
 
+def health(subject: str) -> Evaluation:
+    mark = fingerprint("health/test")
+    return Evaluation(subject, HealthResult(mark, 40.25, 20.0, 96, 0.01, 0.0, 0.2, None, 0.5))
+
+
 def log_lines(*, health: bool = True, warnings: bool = False) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = [{"step": 0, "val/knn_patches": 0.3}]
     for step in range(1, 31):
@@ -66,7 +72,7 @@ def log_lines(*, health: bool = True, warnings: bool = False) -> list[dict[str, 
                 "patch_rank",
                 "position_bias",
             )
-            names += ("agreement", "new_one")
+            names += ("agreement", "new_one", "teacher_distance", "update", "centre_offset")
             line |= {f"health/{name}": 1 / (1 + step) for name in names}
         lines.append(line)
     if warnings:

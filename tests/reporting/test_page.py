@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from patchwise.reporting.page import figures_page, percent, run_page
+from patchwise.reporting.page import figures_page, run_page
 from tests.reporting.records import HOSTILE, figures, knn, log_lines, record, segmentation
 
 VOID = {"meta", "link", "img", "br", "path", "circle"}
@@ -132,6 +132,8 @@ def test_a_page_of_figures_alone() -> None:
     assert len([tag for tag, _ in page.tags if tag == "img"]) == 20
 
 
-def test_percent() -> None:
-    assert percent(0.4567) == "45.7"
-    assert percent(None) == "\u2013"
+def test_scores_that_read_alike_are_both_the_best() -> None:
+    """A difference that cannot be seen is not pointed at."""
+    evaluations = (knn("a", 0.30001), knn("b", 0.30002), knn("c", 0.2))
+    page = run_page(record(evaluations=evaluations), [])
+    assert page.count('<td class="best">30.0</td>') == 2

@@ -118,7 +118,7 @@ def test_every_picture_is_there_and_not_blank(
 ) -> None:
     page = visit(browser, report_file, width, scheme).page
     images = page.query_selector_all("main img, main svg")
-    assert len(images) == sum(len(row.tiles) for f in figures() for row in f.rows) + 12
+    assert len(images) == sum(len(row.tiles) for f in figures() for row in f.rows) + 15
     for image in images:
         image.scroll_into_view_if_needed()
         box = image.bounding_box()

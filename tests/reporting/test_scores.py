@@ -1,7 +1,7 @@
 """Scores stand beside each other only where they may."""
 
 from patchwise.reporting.scores import score_tables
-from tests.reporting.records import HOSTILE, knn, segmentation
+from tests.reporting.records import HOSTILE, health, knn, segmentation
 
 
 def test_one_protocol_is_one_table_with_a_row_a_subject() -> None:
@@ -45,3 +45,20 @@ def test_all_settings_are_behind_the_table() -> None:
 
 def test_no_evaluations_no_tables() -> None:
     assert score_tables([]) == []
+
+
+def test_measurements_are_no_scores() -> None:
+    tables = score_tables([knn("before", 0.3), health("before"), health("after")])
+    assert [table.title for table in tables] == ["knn/test, percent", "health/test"]
+    measured = tables[1]
+    assert measured.columns[0] == "patch rank (of 96)"
+    assert [measured.text(value) for value in measured.rows[0].scores] == [
+        "40.2", "20", "0.01", "0", "0.4", "\u2013"
+    ]  # fmt: skip
+    assert set(measured.best) == {None}
+
+
+def test_scores_are_written_as_percent() -> None:
+    (table,) = score_tables([knn("before", 0.4567)])
+    assert table.text(0.4567) == "45.7"
+    assert table.text(None) == "\u2013"

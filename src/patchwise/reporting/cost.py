@@ -33,7 +33,10 @@ def summary(record: RunRecord) -> list[Fact]:
             "Views",
             f"2 x {views.global_px} px and {views.local_count} x {views.local_px} px of each image",
         ),
-        Fact("Length", f"{config.train.epochs:g} epochs of batch {config.train.batch}"),
+        Fact(
+            "Length",
+            f"{config.train.epochs:g} epoch{_s(config.train.epochs)} of batch {config.train.batch}",
+        ),
         Fact("State", _state(record)),
     ]
 
@@ -70,6 +73,10 @@ def versions(record: RunRecord) -> list[Fact]:
     """Return the versions of everything that is known to matter."""
     machine = {"device", "threads", "platform"}
     return [Fact(name, value) for name, value in record.facts.items() if name not in machine]
+
+
+def _s(count: float) -> str:
+    return "" if count == 1 else "s"
 
 
 def _state(record: RunRecord) -> str:

@@ -10,6 +10,7 @@ from patchwise.reporting.chart import Chart, Line
 
 Log = Sequence[Mapping[str, Any]]
 _STEPS = "optimiser step"
+_REPEATED = {"health/loss_frac"}  # the loss over ln K, which its own chart shows
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,20 @@ _CURVES = (
     _Curve(
         "entropy", "Entropy of the answers", "share of ln K",
         {"health/teacher_entropy": "teacher", "health/student_entropy": "student"},
-        "1 is an even spread over all prototypes: nothing is said. 0 is one sure prototype.",
+        "1 is an even spread over all prototypes: nothing is said. 0 is one sure prototype, which "
+        "is fine while many are in use.",
     ),
     _Curve(
-        "prototypes", "Prototypes in use", "share of all prototypes",
-        {"health/prototype_use": "used alike", "health/prototypes_won": "first choice"},
-        "Close to 0, all patches get the same answer: collapse.",
+        "prototypes", "Prototypes in use", "share of prototypes",
+        {"health/prototype_use": "of all", "health/prototype_fill": "of what the batch could use"},
+        "Close to 0, all patches get the same answer: collapse. The second near 1: the batch is "
+        "the limit.",
     ),
     _Curve(
         "rank", "Effective rank of the features", "share of the largest possible",
         {"health/patch_rank": "patches", "health/image_rank": "images (CLS)"},
-        "How many directions the features use. A fall towards 0 is dimensional collapse.",
+        "How many directions the teacher's features use. A fall by a third or more is on the way "
+        "to collapse.",
     ),
     _Curve(
         "agreement",
@@ -77,6 +81,20 @@ _CURVES = (
         {"health/agreement": "same first choice"},
         "Rises as the student learns to predict its partner. High from the start, with few "
         "prototypes in use, it is collapse.",
+    ),
+    _Curve(
+        "distance", "Student from teacher", "distance / length of weights",
+        {"health/teacher_distance": "distance"},
+        "0: they are one and there is nothing to learn; above 0.2, the student runs away.",
+    ),
+    _Curve(
+        "update", "Size of a step", "change / length of weights", {"health/update": "update"},
+        "Well above 0.01, weights keep nothing of what they learnt.",
+    ),
+    _Curve(
+        "offset", "Lead of one prototype", "score / teacher temperature",
+        {"health/centre_offset": "lead"},
+        "In the mean answer after centring; above 8, the centre does not keep up.",
     ),
     _Curve(
         "position", "Position bias", "share of variance",
@@ -90,7 +108,7 @@ def make_charts(log: Log, config: RunConfig) -> list[Chart]:
     """Return the charts of everything that a log holds, validation first."""
     moments = tuple(float(w.step) for w in warnings(log))
     charts = [_validation(log)] if _keys(log, "val/") else []
-    known = {key for curve in _CURVES for key in curve.keys}
+    known = {key for curve in _CURVES for key in curve.keys} | _REPEATED
     others = [
         _Curve(f"other-{n}", key.removeprefix("health/").replace("_", " "), "value", {key: key},
                "Logged by the method.")

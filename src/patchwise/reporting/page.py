@@ -73,13 +73,7 @@ def _render(template: str, **values: Any) -> str:  # noqa: ANN401 - whatever the
     )
     environment.filters["data_uri"] = data_uri
     environment.filters["chart"] = draw_chart
-    environment.filters["percent"] = percent
     return environment.get_template(template).render(**values)
-
-
-def percent(score: float | None) -> str:
-    """Return a score in [0, 1] as percent with one digit; a dash for none."""
-    return "\u2013" if score is None else f"{100 * score:.1f}"
 
 
 def _finalised(value: object) -> object:

@@ -3,7 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from patchwise.eval.results import Evaluation, Fingerprint, KNNResult, Result, SegmentationResult
+from patchwise.eval.results import (
+    Evaluation,
+    Fingerprint,
+    HealthResult,
+    KNNResult,
+    Result,
+    SegmentationResult,
+)
 from patchwise.reporting.cost import Fact
 from patchwise.reporting.words import duration, gibibytes, whole
 
@@ -20,17 +27,26 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Scores that may be compared with each other, in [0, 1]."""
+    """Values that may be compared with each other; scores lie in [0, 1]."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[ScoreRow, ...]  # a subject each
     classes: tuple[ScoreRow, ...] = ()  # a class each, with a score for each subject
     settings: tuple[Fact, ...] = ()
+    scored: bool = True  # more is better, and percent is meant; if not, these are measurements
+
+    def text(self, value: float | None) -> str:
+        """Return a value as it stands in the table; a dash for none."""
+        if value is None:
+            return "\u2013"
+        return f"{100 * value:.1f}" if self.scored else f"{value:.3g}"
 
     @property
     def best(self) -> Scores:
         """The highest score of each column; None where there is nothing to choose from."""
+        if not self.scored:
+            return (None,) * len(self.columns)
         columns = zip(*(row.scores for row in self.rows), strict=True)
         known = [[score for score in column if score is not None] for column in columns]
         return tuple(max(scores) if len(scores) > 1 else None for scores in known)
@@ -45,7 +61,8 @@ def score_tables(evaluations: Sequence[Evaluation]) -> list[ScoreTable]:
     for evaluation in evaluations:
         groups.setdefault(evaluation.result.fingerprint.protocol, []).append(evaluation)
     tables = [_table(group) for group in groups.values()]
-    return [_overview(tables), *tables] if len(tables) > 1 else tables
+    scored = [table for table in tables if table.scored]
+    return [_overview(scored), *tables] if len(scored) > 1 else tables
 
 
 def _overview(tables: Sequence[ScoreTable]) -> ScoreTable:
@@ -61,19 +78,30 @@ def _overview(tables: Sequence[ScoreTable]) -> ScoreTable:
 
 def _table(group: Sequence[Evaluation]) -> ScoreTable:
     first = group[0].result
+    scored = not isinstance(first, HealthResult)
     rows = tuple(ScoreRow(e.subject, tuple(_metrics(e.result).values())) for e in group)
     return ScoreTable(
-        title=f"{first.fingerprint.preset}, percent",
+        title=first.fingerprint.preset + (", percent" if scored else ""),
         columns=tuple(_metrics(first)),
         rows=rows,
         classes=_classes([e.result for e in group]),
         settings=_settings(group),
+        scored=scored,
     )
 
 
 def _metrics(result: Result) -> dict[str, float | None]:
     if isinstance(result, SegmentationResult):
         return {"mIoU": result.miou, "pixel accuracy": result.pixel_accuracy}
+    if isinstance(result, HealthResult):
+        return {
+            f"patch rank (of {result.dim})": result.patch_rank,
+            "image rank": result.image_rank,
+            "position bias": result.position_bias,
+            "high-norm patches": result.high_norm_share,
+            "within object / between categories": result.instance_ratio,
+            "within category / between categories": result.class_ratio,
+        }
     return {
         "accuracy": result.accuracy,
         "top 5": result.top5,
