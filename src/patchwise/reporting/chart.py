@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 Points = Sequence[tuple[float, float]]
 
 _WIDTH, _HEIGHT = 360, 236
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 12, 44  # margins of the plot
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 14, 12, 44  # margins of the plot
 _MOST_POINTS = 400
 
 
