@@ -56,6 +56,11 @@ def test_it_scores_pixels_and_features_before_and_after(
     assert first["val/knn/patches"] == before.accuracy
     assert read_evaluations(RunFolder(tmp_path / "demo")) == result.evaluations
 
+    assert result.report == tmp_path / "demo" / "report.html"
+    assert str(result.report) in printed.replace("\n", "")
+    page = result.report.read_text(encoding="utf-8")
+    assert "raw RGB patches" in page
+
     again = demo(tmp_path / "demo", short=True)  # a second call trains and scores nothing
     assert again == result
 

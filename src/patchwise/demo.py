@@ -37,10 +37,11 @@ class DemoResult:
 
     train: TrainResult
     evaluations: list[Evaluation]  # none if training was stopped
+    report: Path | None  # likewise
 
 
 def demo(out: str | Path, *, seed: int = 0, short: bool = False) -> DemoResult:
-    """Train on synthetic scenes; compare patch features before, after, and with raw pixels.
+    """Train on synthetic scenes; score patch features beside raw pixels; write the report.
 
     A run that was stopped is resumed; one that is complete only shows its scores again.
 
@@ -60,10 +61,13 @@ def demo(out: str | Path, *, seed: int = 0, short: bool = False) -> DemoResult:
     else:
         result = api.train(SCENES, out=out, recipe="demo", settings=settings, val="scenes")
     if not result.complete:
-        return DemoResult(result, [])
+        return DemoResult(result, [], None)
     evaluations = add_baselines(folder)
-    Console().print(score_table(evaluations))
-    return DemoResult(result, evaluations)
+    page = api.report(folder.path)
+    console = Console(soft_wrap=True)
+    console.print(score_table(evaluations))
+    console.print(f"report: {page}", markup=False, highlight=False)
+    return DemoResult(result, evaluations, page)
 
 
 def add_baselines(folder: RunFolder) -> list[Evaluation]:

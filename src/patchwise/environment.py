@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +17,8 @@ from patchwise.version import __version__
 
 # What pyproject.toml names, which a test compares.
 REQUIRED = (
-    "jaxtyping", "lightning-fabric", "numpy", "pillow", "pydantic", "pyyaml", "rich", "safetensors",
-    "tensorboard", "tomli-w", "torch", "typer",
+    "jaxtyping", "jinja2", "lightning-fabric", "markupsafe", "numpy", "pillow", "pydantic",
+    "pyyaml", "rich", "safetensors", "tensorboard", "tomli-w", "torch", "typer",
 )  # fmt: skip
 OPTIONAL = ("timm", "torchvision", "transformers")
 _IN_A_RUN = ("torch", "lightning-fabric", "numpy", "pillow", "safetensors", "pydantic")
@@ -46,6 +47,14 @@ class Environment:
     def to_json(self) -> str:
         """Return all facts as JSON."""
         return json.dumps(asdict(self), indent=2)
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Return the most memory that this process held so far; on a GPU, of the GPU's memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # kilobytes elsewhere
 
 
 def describe_environment(device: str) -> str:

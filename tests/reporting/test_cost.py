@@ -21,10 +21,8 @@ def test_a_complete_run() -> None:
 
 def test_what_newer_runs_write_down_is_shown() -> None:
     base = record().results or {}
-    forecast = {"seconds": 60.0, "peak_bytes": 2**30}
-    found = values(costs(record(results={**base, "peak_bytes": 2**31, "forecast": forecast})))
+    found = values(costs(record(results={**base, "peak_bytes": 2**31})))
     assert found["Peak memory"] == "2.00 GiB"
-    assert found["Time as forecast"] == "1 min 0 s"
 
 
 def test_a_run_that_was_stopped_says_so_and_guesses_nothing() -> None:

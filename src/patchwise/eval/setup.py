@@ -3,17 +3,17 @@
 import dataclasses
 import hashlib
 import platform
-import resource
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from patchwise.data.segmentation import SegmentationData
+from patchwise.environment import peak_bytes
 from patchwise.eval.results import DataIdentity, Fingerprint, ModelIdentity, Setting
 from patchwise.version import __version__
 
@@ -21,6 +21,7 @@ _PACKAGES = ("torch", "numpy", "pillow")
 _NO_SETTINGS = {"preset", "seed"}
 
 
+@runtime_checkable
 class Preset(Protocol):
     """Settings of a protocol: a frozen dataclass whose fields are everything that counts."""
 
@@ -68,7 +69,7 @@ class Setup:
                 **{name: metadata.version(name) for name in _PACKAGES},
             },
             seconds=time.perf_counter() - self.began,
-            peak_bytes=_peak_bytes(self.device),
+            peak_bytes=peak_bytes(self.device),
         )
 
 
@@ -107,10 +108,3 @@ def _describe(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()}, {torch.get_num_threads()} threads"
-
-
-def _peak_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if platform.system() == "Darwin" else 1024 * peak  # kilobytes elsewhere

@@ -102,9 +102,4 @@ def _recorded(results: Mapping[str, Any]) -> list[Fact]:
     facts = []
     if results.get("peak_bytes"):
         facts.append(Fact("Peak memory", gibibytes(float(results["peak_bytes"]))))
-    forecast = results.get("forecast")
-    if isinstance(forecast, Mapping) and "seconds" in forecast:
-        facts.append(Fact("Time as forecast", duration(float(forecast["seconds"]))))
-        if forecast.get("peak_bytes"):
-            facts.append(Fact("Memory as forecast", gibibytes(float(forecast["peak_bytes"]))))
     return facts

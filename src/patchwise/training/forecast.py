@@ -1,13 +1,12 @@
 """What a run will cost, measured before its first step."""
 
-import resource
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
+from patchwise.environment import peak_bytes
 from patchwise.training.engine import Precision
 from patchwise.training.loop import Stream, Training
 
@@ -56,7 +55,9 @@ def measure(training: Training, stream: Stream) -> Measurement:
         training.step(next(stream))
         timed += 1
     seconds = time.perf_counter() - start
-    return Measurement(timed * training.config.train.batch / seconds, _peak_bytes(training))
+    return Measurement(
+        timed * training.config.train.batch / seconds, peak_bytes(training.fabric.device)
+    )
 
 
 def make_forecast(
@@ -80,10 +81,3 @@ def make_forecast(
         precision=precision,
         measured={name: m.images_per_s for name, m in measured.items()},
     )
-
-
-def _peak_bytes(training: Training) -> int:
-    if training.fabric.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(training.fabric.device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from patchwise.data.bad_images import BadImages
+from patchwise.environment import peak_bytes
 from patchwise.errors import CheckpointError
 from patchwise.files import remove_leftovers, write_text
 from patchwise.models.backbone import Backbone
@@ -42,6 +43,7 @@ class TrainResult:
     total_steps: int
     images: int  # trained on, with repeats
     seconds: float  # in training steps, over all resumptions
+    peak_bytes: int  # most memory of the process, or of the GPU, since the last resumption
     loss: float | None  # of the last logged step
     bad_images: dict[str, int]  # files that could not be used, by reason
     validations: list[dict[str, float]] = field(default_factory=list)  # each with its step
@@ -116,6 +118,7 @@ def summarise(
         total_steps=training.total_steps,
         images=training.done * training.config.train.batch,
         seconds=training.seconds,
+        peak_bytes=peak_bytes(training.fabric.device),
         loss=losses[-1] if losses else None,
         bad_images=dict(counts),
         validations=[_scores(line) for line in lines if any(n.startswith("val/") for n in line)],
