@@ -28,7 +28,7 @@ from patchwise.configs.backbone import ViTConfig
 from patchwise.data.segmentation import SegmentationSource, open_segmentation
 from patchwise.data.synthetic import CATEGORIES, render_scenes, shuffle_patches
 from patchwise.eval.baselines import RawPatches
-from patchwise.eval.results import headline
+from patchwise.eval.results import ModelIdentity, headline
 from patchwise.eval.squares import class_shares, read_patches
 from patchwise.files import write_text
 from patchwise.models.backbone import Backbone, BackboneOutput
@@ -59,6 +59,11 @@ class Score:
 
 class MeanColour(RawPatches):
     """Nothing but the mean colour of each patch."""
+
+    def __init__(self, patch_px: int) -> None:
+        super().__init__(patch_px)
+        self.dim = 3
+        self.identity = ModelIdentity("mean colour", None)
 
     def __call__(self, images: Tensor, *, attention: bool = False) -> BackboneOutput:
         maps = F.avg_pool2d(images, self.patch_px)

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from patchwise import demo as demo_module
-from patchwise.api.validation import Validation, read_evaluations, write_evaluations
+from patchwise.api.validation import read_evaluations, write_evaluations
 from patchwise.data.segmentation import SegmentationSource
 from patchwise.demo import demo
 from patchwise.errors import CheckpointError
+from patchwise.eval.incontext import InContext
 from patchwise.eval.linseg import LinearSegmentation
 from patchwise.eval.results import KNNResult, headline
 from patchwise.eval.squares import Squares
@@ -66,23 +67,24 @@ def test_it_scores_pixels_and_features_before_and_after(
 
 
 @pytest.mark.usefixtures("two_steps")
-def test_baselines_are_scored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A demo that was stopped while it scored goes on with what is missing."""
-    demo(tmp_path / "demo", short=True)
+def test_a_demo_that_was_stopped_while_it_scored_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = demo(tmp_path / "demo", short=True).evaluations
     folder = RunFolder(tmp_path / "demo")
-    whole = read_evaluations(folder)
-    write_evaluations(folder, whole[6:])
-    calls: list[str] = []
-    full = Validation.full
+    write_evaluations(folder, [whole[0], *whole[6:8]])
+    runs: list[object] = []
+    start = InContext.run
 
-    def counted(self: Validation, *arguments: Any) -> Any:
-        calls.append(arguments[2])
-        return full(self, *arguments)
+    def counted(self: InContext, *arguments: Any) -> Any:
+        runs.append(arguments)
+        return start(self, *arguments)
 
-    monkeypatch.setattr(Validation, "full", counted)
+    monkeypatch.setattr(InContext, "run", counted)
     again = demo(tmp_path / "demo", short=True).evaluations
-    assert calls == ["raw RGB patches", "random ViT"]
+    assert len(runs) == 3  # raw, random and after; the one before training was there
     assert [headline(e.result) for e in again] == [headline(e.result) for e in whole]
+    assert [e.subject for e in again] == [e.subject for e in whole]
 
 
 @pytest.mark.bad_input

@@ -31,7 +31,7 @@ Recipe = Annotated[
 Init = Annotated[Optional[str], typer.Option(help="Weights to begin with.")]  # noqa: UP045
 Val = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option(help="Labelled images (class folders, or scenes) to classify on the way."),
+    typer.Option(help="Labelled images, by class or by pixel, or scenes: scores the run."),
 ]
 Set = Annotated[
     Optional[list[str]],  # noqa: UP045
@@ -73,6 +73,8 @@ def train(  # noqa: PLR0913 - one parameter an option
     if dry_run:
         if resume:
             raise typer.BadParameter("--dry-run and --resume cannot go together")
+        if val is not None:
+            api.open_labels(val)
         resolved, _ = api.forecast_training(
             data, recipe=recipe, init=init, settings=changes, config=config
         )
@@ -100,6 +102,10 @@ def eval_(
     protocol: Annotated[str, typer.Option(help="See `patchwise list protocols`.")],
     data: Annotated[str, typer.Option(help="Labelled images, or scenes.")],
     out: Annotated[Optional[Path], typer.Option(help="JSON file for the result.")] = None,  # noqa: UP045
+    device: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="cpu or cuda; by default a GPU if there is one."),
+    ] = None,
     settings: Set = None,
 ) -> None:
     """Score a backbone by a named protocol."""
@@ -107,7 +113,7 @@ def eval_(
     from patchwise.configs.loader import parse_settings
 
     changes = parse_settings(settings or [])
-    result = api.evaluate(model, protocol=protocol, data=data, settings=changes)
+    result = api.evaluate(model, protocol=protocol, data=data, settings=changes, device=device)
     Console().print(api.describe_result(result))
     if out is not None:
         api.save_result(result, out)
@@ -248,6 +254,9 @@ def main() -> None:
     """Run the command line; turn expected errors into a message and an exit code."""
     try:
         app()
+    except KeyboardInterrupt:
+        print("stopped; what is done is kept: the same command, or --resume, goes on")
+        sys.exit(STOPPED)
     except (ConfigError, ChoiceError) as error:
         _fail(error, 2)
     except (PatchwiseError, OSError) as error:

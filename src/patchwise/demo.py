@@ -9,6 +9,8 @@ from rich.console import Console
 
 from patchwise import api
 from patchwise.api.validation import (
+    AFTER,
+    BEFORE,
     open_validation,
     read_evaluations,
     score_table,
@@ -18,15 +20,16 @@ from patchwise.configs.loader import read_config
 from patchwise.configs.run import RunConfig
 from patchwise.errors import CheckpointError
 from patchwise.eval.baselines import RawPatches
-from patchwise.eval.results import Evaluation, ModelIdentity
+from patchwise.eval.results import Evaluation
 from patchwise.eval.setup import identify
-from patchwise.models.backbone import Backbone
 from patchwise.models.vit import ViT
 from patchwise.randomness import random_seed
 from patchwise.training.folder import RunFolder
 from patchwise.training.run import TrainResult
 
 SCENES = "scenes:20000"
+VAL = "scenes"
+RAW, RANDOM = "raw RGB patches", "random ViT"
 _RANDOM_VIT = 10  # key of the seed of a ViT that is not the one before training
 SHORT: dict[str, Any] = {"train.epochs": 0.05, "optim.warmup_epochs": 0.01}
 
@@ -59,10 +62,10 @@ def demo(out: str | Path, *, seed: int = 0, short: bool = False) -> DemoResult:
         _require_same(read_config(folder.config), seed, short, folder)
         result = api.train(SCENES, out=out, resume=True)
     else:
-        result = api.train(SCENES, out=out, recipe="demo", settings=settings, val="scenes")
+        result = api.train(SCENES, out=out, recipe="demo", settings=settings, val=VAL)
     if not result.complete:
         return DemoResult(result, [], None)
-    evaluations = add_baselines(folder)
+    evaluations = score(folder)
     page = api.report(folder.path)
     console = Console(soft_wrap=True)
     console.print(score_table(evaluations))
@@ -70,28 +73,21 @@ def demo(out: str | Path, *, seed: int = 0, short: bool = False) -> DemoResult:
     return DemoResult(result, evaluations, page)
 
 
-def add_baselines(folder: RunFolder) -> list[Evaluation]:
-    """Score what the trained backbone must beat beside it, and add that to the run's results."""
-    evaluations = read_evaluations(folder)
+def score(folder: RunFolder) -> list[Evaluation]:
+    """Score pixels, a random backbone, and the backbones before and after, but what is scored."""
     config = read_config(folder.config)
-    validation = open_validation("scenes", config)
+    validation = open_validation(VAL, config)
+    say = Console(stderr=True).print
     raw = RawPatches(config.backbone.patch_px)
     torch.manual_seed(random_seed(config.train.seed, _RANDOM_VIT))
     vit = ViT(config.backbone).eval()
-    baselines: dict[str, tuple[Backbone, ModelIdentity]] = {
-        "raw RGB patches": (raw, raw.identity),
-        "random ViT": (vit, identify(vit, "ViT")),
-    }
-    done = {evaluation.subject for evaluation in evaluations}
-    console = Console(stderr=True)
-    missing = [
-        evaluation
-        for subject, (backbone, identity) in baselines.items()
-        if subject not in done
-        for evaluation in validation.full(backbone, identity, subject, console.print)
-    ]
-    write_evaluations(folder, [*missing, *evaluations])
-    return [*missing, *evaluations]
+    validation.score(RAW, (raw, raw.identity), folder, say)
+    validation.score(RANDOM, (vit, identify(vit, "ViT of another seed")), folder, say)
+    validation.score_run(folder, config.train.device, say)
+    order = (RAW, RANDOM, BEFORE, AFTER)
+    evaluations = sorted(read_evaluations(folder), key=lambda e: order.index(e.subject))
+    write_evaluations(folder, evaluations)
+    return evaluations
 
 
 def _require_same(config: RunConfig, seed: int, short: bool, folder: RunFolder) -> None:

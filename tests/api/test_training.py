@@ -174,7 +174,6 @@ def test_resuming_on_other_images_is_refused(photographs: Path, tmp_path: Path) 
         {"recipe": "small"},
         {"init": "weights.safetensors"},
         {"config": "settings.toml"},
-        {"val": "scenes"},
     ],
 )
 def test_resuming_with_what_would_change_the_run_is_refused(

@@ -38,6 +38,19 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert data.fit.classes == ("plane", "test", "train")
 
 
+def test_hidden_and_empty_folders_are_no_parts(tmp_path: Path) -> None:
+    make(tmp_path, "train/ant/1", "train/bee/1", "valid/bee/1", "valid/ant/1", ".cache/x/1")
+    (tmp_path / "empty").mkdir()
+    assert open_labelled_data(tmp_path).test is not None
+
+
+@pytest.mark.bad_input
+def test_three_parts_are_not_taken_for_classes(tmp_path: Path) -> None:
+    names = (f"{part}/{name}/1" for part in ("train", "val", "test") for name in ("ant", "bee"))
+    with pytest.raises(DataError, match=r"one other part, .* got test, train, val; give a folder"):
+        open_labelled_data(make(tmp_path, *names))
+
+
 def test_the_fingerprint_knows_files_and_parts(tmp_path: Path) -> None:
     names = ("train/ant/1", "train/bee/1", "val/bee/1", "val/ant/1")
     first = open_labelled_data(make(tmp_path / "a", *names)).fingerprint()

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from patchwise.data.segmentation import IGNORED
+from patchwise.data.class_list import IGNORED
 from patchwise.errors import RangeError
-from patchwise.eval.incontext import InContext
+from patchwise.eval.features import look
+from patchwise.eval.incontext import InContext, Memory
 from patchwise.eval.metrics import ConfusionMatrix
-from patchwise.eval.squares import patch_features
 from tests.eval.tiny import MODEL, ColourBlocks, Sighted, colour_data
 
 PROTOCOL = InContext("p", size_px=32, k=7, temperature=0.1)
@@ -47,7 +47,7 @@ def slow_reference(protocol: InContext, data: Any) -> list[float]:
 
 
 def features_of(image: np.ndarray) -> torch.Tensor:
-    return patch_features(Sighted(), torch.from_numpy(image).movedim(-1, 0)[None])[0]
+    return look(Sighted(), torch.from_numpy(image).movedim(-1, 0)[None]).patches[0]
 
 
 @pytest.mark.parametrize("unlabelled", [0.0, 0.3])
@@ -65,6 +65,25 @@ def test_the_memory_is_drawn_evenly_from_all_images() -> None:
     assert len(keys) == len(shares) == 48  # two of each of 24 images
     torch.testing.assert_close(keys.norm(dim=-1), torch.ones(48))
     torch.testing.assert_close(shares.sum(dim=-1), torch.ones(48))
+
+
+@pytest.mark.parametrize("most", [5, 12, 20, 37, 60])
+def test_every_image_gives_as_evenly_as_it_can(most: int) -> None:
+    counts = [9, 1, 4, 9, 0, 2, 9, 9, 3, 9]  # 55 patches; key: (image, number)
+    memory = Memory(most)
+    for image, count in enumerate(counts):
+        keys = torch.tensor([[float(image), float(n)] for n in range(count)]).reshape(count, 2)
+        memory.add(keys, keys)
+    keys, shares = memory.drawn()
+    assert torch.equal(keys, shares)
+    assert len(keys) == min(most, 55)
+    taken = [int((keys[:, 0] == image).sum()) for image in range(10)]
+    level = max(taken)
+    for count, own in zip(counts, taken, strict=True):
+        assert own in (min(count, level), min(count, level - 1))
+    if most >= 10:
+        assert all(own for count, own in zip(counts, taken, strict=True) if count)
+    assert all(n < level for n in keys[:, 1].tolist())
 
 
 def test_a_fraction_takes_other_images_for_other_seeds() -> None:

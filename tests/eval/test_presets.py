@@ -20,7 +20,7 @@ def published(name: str) -> Any:
 
 def test_published_settings_do_not_depend_on_the_data() -> None:
     for name in ("knn/dino", "incontext/hummingbird", "linseg/cotap"):
-        assert make_protocol(name, Facts(5000, 14), {}) == published(name)
+        assert make_protocol(name, Facts(5000, 16), {}) == published(name)
 
 
 def test_the_papers_numbers() -> None:
@@ -54,6 +54,15 @@ def test_a_changed_setting_is_in_the_name() -> None:
     )
 
 
+def test_patches_that_do_not_divide_512_px_see_a_little_less() -> None:
+    assert make_protocol("incontext/hummingbird", Facts(5000, 14), {}).size_px == 504  # type: ignore[union-attr]
+
+
+def test_a_setting_that_is_given_as_it_was_is_no_change() -> None:
+    changed: Any = make_protocol("incontext/hummingbird", FACTS, {"k": 5, "temperature": 0.02})
+    assert changed.preset == "incontext/hummingbird (changed: k)"
+
+
 def test_another_seed_is_no_change() -> None:
     assert make_protocol("linseg/cotap", FACTS, {"seed": 4}).preset == "linseg/cotap"
 
@@ -64,6 +73,19 @@ def test_unknown_names_are_told_the_nearest() -> None:
         make_protocol("knn/dinno", FACTS, {})
     with pytest.raises(ConfigError, match=r"key 'temprature' must be an option.*'temperature'"):
         make_protocol("knn/dino", FACTS, {"temprature": 1.0})
+
+
+@pytest.mark.bad_input
+def test_sizes_must_be_whole_patches() -> None:
+    message = "'crop_px' of knn/dino must be a multiple of .* 8 px, got 223; use --set crop_px=224"
+    with pytest.raises(ConfigError, match=message):
+        make_protocol("knn/dino", FACTS, {"crop_px": 223})
+
+
+@pytest.mark.bad_input
+def test_the_name_is_no_setting() -> None:
+    with pytest.raises(ConfigError, match="'preset' must be left out, got 'mine'"):
+        make_protocol("knn/dino", FACTS, {"preset": "mine"})
 
 
 @pytest.mark.bad_input

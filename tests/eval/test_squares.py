@@ -1,12 +1,12 @@
 """Squashed images, and the classes in each patch."""
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
-from patchwise.data.segmentation import IGNORED
-from patchwise.eval.squares import class_shares, patch_features, read_patches, read_squares, squash
-from patchwise.normalisation import normalise
+from patchwise.data.class_list import IGNORED
+from patchwise.eval.squares import class_shares, read_patches, read_squares, squash
 from tests.eval.tiny import ColourBlocks, Sighted
 
 
@@ -35,11 +35,15 @@ def test_shares_count_pixels_and_ignored_ones_belong_to_none() -> None:
     torch.testing.assert_close(shares, expected)
 
 
-def test_features_are_of_normalised_images_and_without_gradient() -> None:
-    pixels = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8)
-    features = patch_features(Sighted(), pixels)
-    torch.testing.assert_close(features, Sighted()(normalise(pixels.float() / 255)).patches)
-    assert not features.requires_grad
+@pytest.mark.parametrize("seed", range(3))
+def test_shares_equal_those_of_one_hot_maps(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(5, (2, 24, 24), generator=generator)
+    labels[labels == 4] = IGNORED
+    one_hot = torch.stack([labels == c for c in range(4)], dim=1).float()
+    expected = torch.nn.functional.avg_pool2d(one_hot, 8).flatten(2).mT
+    found = class_shares(labels.to(torch.uint8), patch_px=8, classes=4)
+    torch.testing.assert_close(found, expected)
 
 
 def test_patches_go_row_by_row_with_their_classes() -> None:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from patchwise.data.segmentation import IGNORED, SegmentationData
+from patchwise.data.class_list import IGNORED
+from patchwise.data.segmentation import SegmentationData
 from patchwise.eval.results import ModelIdentity
 from patchwise.models.backbone import BackboneOutput
 

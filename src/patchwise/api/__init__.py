@@ -1,7 +1,7 @@
 """What users call: everything below, composed. The command line calls the same functions."""
 
 from patchwise.api.doctoring import doctor
-from patchwise.api.evaluation import describe_result, evaluate, save_result
+from patchwise.api.evaluation import describe_result, evaluate, open_labels, save_result
 from patchwise.api.reporting import report
 from patchwise.api.training import forecast_training, train
 from patchwise.api.viewing import views
@@ -11,6 +11,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "forecast_training",
+    "open_labels",
     "report",
     "save_result",
     "train",

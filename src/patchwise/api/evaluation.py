@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from patchwise.eval.results import ModelIdentity, Result, SegmentationResult, du
 from patchwise.eval.setup import identify
 from patchwise.files import write_text
 from patchwise.models.backbone import Backbone
+from patchwise.models.vit import ViT
 from patchwise.models.weights import load_backbone
 
 LabelledSets = LabelledData | SegmentationData
@@ -38,17 +40,20 @@ def evaluate(
     data: str | Path | LabelledSets,
     settings: Mapping[str, Any] | None = None,
     name: str | None = None,
+    device: str | None = None,
 ) -> Result:
     """Score a backbone by a named protocol.
 
     Args:
-        model: A weights file, or a backbone: anything that maps normalised images to CLS and patch
-            features. It is scored in eval mode.
+        model: A weights file, or a backbone: anything with ``dim``, ``patch_px`` and ``device``
+            that maps normalised images to CLS and patch features. A module is put into eval mode.
         protocol: Name of the protocol; `patchwise list protocols` shows them.
         data: For protocols of images, ``train`` and ``val`` with a folder for each class, or one
             folder for each class; for protocols of pixels, see `open_segmentation`.
         settings: Settings of the protocol to change, by name. The result says so.
         name: What the result calls the model; by default its file, or its class.
+        device: Where a weights file is loaded to; None: a GPU if there is one. A backbone stays
+            where it is.
 
     Returns:
         Scores in [0, 1], with everything that stands behind them.
@@ -58,7 +63,7 @@ def evaluate(
     """
     check_choice("evaluate", PROTOCOLS, protocol=protocol)
     opened = open_labels(data, PROTOCOLS[protocol].kind) if isinstance(data, (str, Path)) else data
-    backbone, identity = _open_model(model, name)
+    backbone, identity = _open_model(model, name, device)
     return score(backbone, identity, opened, protocol, settings=settings)
 
 
@@ -123,21 +128,45 @@ def describe_result(result: Result) -> Table:
 
 
 def save_result(result: Result, path: str | Path) -> None:
-    """Write a result with its fingerprint as JSON."""
-    write_text(Path(path).expanduser(), json.dumps(dump_result(result), indent=2) + "\n")
+    """Write a result with its fingerprint as JSON.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    try:
+        write_text(Path(path).expanduser(), json.dumps(dump_result(result), indent=2) + "\n")
+    except OSError as error:
+        raise DataError(f"evaluate: out must be a file that can be written, got {error}") from error
 
 
-def _open_model(model: str | Path | Backbone, name: str | None) -> tuple[Backbone, ModelIdentity]:
+def load_for_scoring(path: Path, device: str | None = None) -> ViT:
+    """Load a backbone to where it is scored: by default a GPU if there is one."""
+    return load_backbone(path).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _open_model(
+    model: str | Path | Backbone, name: str | None, device: str | None
+) -> tuple[Backbone, ModelIdentity]:
     if isinstance(model, (str, Path)):
         path = Path(model).expanduser()
-        backbone = load_backbone(path)
-        return backbone, identify(backbone, name or path.name)
-    if isinstance(model, torch.nn.Module):
-        model.eval()
-        return model, identify(model, name or type(model).__name__)
+        loaded = load_for_scoring(path, device)
+        return loaded, identify(loaded, name or path.name)
+    if not isinstance(model, Backbone):
+        raise DataError(
+            f"evaluate: model must be a weights file, or have dim, patch_px and device and map "
+            f"images to a BackboneOutput, got {type(model).__name__}"
+        )
     if isinstance(model, RawPatches):
-        return model, model.identity
-    return model, ModelIdentity(name or type(model).__name__, None)
+        return model, model.identity if name is None else replace(model.identity, name=name)
+    if not isinstance(model, torch.nn.Module):
+        return model, ModelIdentity(name or type(model).__name__, None)
+    halves = {p.dtype for p in model.parameters()} - {torch.float32}
+    if halves:
+        raise DataError(
+            f"evaluate: weights of the model must be float32, got {', '.join(map(str, halves))}; "
+            f"give model.float()"
+        )
+    return model.eval(), identify(model, name or type(model).__name__)
 
 
 def _short_side_px(data: LabelledSets) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from patchwise.api.validation import Validation, open_validation, read_evaluations, score_table
+from patchwise.api.validation import is_scored, open_validation, read_evaluations, score_table
 from patchwise.configs.loader import apply_settings, read_settings
 from patchwise.configs.run import RunConfig
 from patchwise.data.source import ImageSource, open_source
@@ -56,8 +56,8 @@ def train(  # noqa: PLR0913 - the one call of the library
         init: Weights to begin with; None: random ones.
         settings: Options to change, by dotted name: ``{"train.epochs": 20}``.
         config: TOML file of options to change; ``settings`` go over it.
-        val: Labelled images (class folders, or ``"scenes"``) that are classified by k-NN before,
-            during and after training.
+        val: Labelled images, by class or by pixel (see `evaluate`), or ``"scenes"``: scored by
+            k-NN on the way, and by all short protocols before and after. Also with ``resume``.
         resume: Go on from the newest checkpoint in ``out`` with the settings written there. Of
             the other options only ``settings`` that do not change the result can be given:
             those of `HOUSEKEEPING`.
@@ -74,12 +74,13 @@ def train(  # noqa: PLR0913 - the one call of the library
     folder = RunFolder(Path(out).expanduser())
     source = open_source(data)
     if resume:
-        given = {"recipe": recipe, "config": config, "init": init, "val": val}
-        plan, val = _resumed_plan(folder, source, given, settings or {})
-        validation = None if val is None else open_validation(val, plan.config)
+        given = {"recipe": recipe, "config": config, "init": init}
+        plan, began_with = _resumed_plan(folder, source, given, settings or {})
+        val = began_with if val is None else val
         if folder.results.exists():
             console.print(f"{folder.path} is complete already")
-            return _scored(folder, validation, console)
+            return _scored(folder, val, plan.config, console)
+        validation = None if val is None else open_validation(val, plan.config)
         for change in folder.changed_environment(plan.config.train.device):
             console.print(f"not as when the run began, so not to the last bit: {change}")
     else:
@@ -87,12 +88,14 @@ def train(  # noqa: PLR0913 - the one call of the library
         changes = _settings(settings, config)
         plan = _new_plan(source, recipe, init, changes, console)
         validation = None if val is None else open_validation(val, plan.config)
+        if validation is not None:
+            validation.quick(plan.initial)  # what is wrong with the labels shows before the run
         plan = _forecast(plan, console)[0]
         folder.create(plan.config, _identity(source, data, val), plan.initial)
     quick = None if validation is None else validation.quick
     result = execute(plan, folder, validate=quick, console=console)
     _say_how_it_ended(result, data, console)
-    return _scored(folder, validation, console) if result.complete else result
+    return _scored(folder, val, plan.config, console) if result.complete else result
 
 
 def forecast_training(
@@ -114,12 +117,14 @@ def forecast_training(
     return plan.config, cost
 
 
-def _scored(folder: RunFolder, validation: Validation | None, console: Console) -> TrainResult:
-    """Return the results of a complete run; score it first, if that is wanted and not done."""
-    if validation is not None:
-        evaluations = read_evaluations(folder)
-        if not evaluations:
-            evaluations = validation.score_run(folder, console.print)
+def _scored(
+    folder: RunFolder, val: str | Path | None, config: RunConfig, console: Console
+) -> TrainResult:
+    """Return the results of a complete run; score it first, where that is wanted and not done."""
+    if val is not None and not is_scored(folder):
+        open_validation(val, config).score_run(folder, config.train.device, console.print)
+    evaluations = read_evaluations(folder)
+    if evaluations:
         console.print(score_table(evaluations))
     return read_results(folder)
 
@@ -203,7 +208,7 @@ def _identity(source: ImageSource, data: str | Path, val: str | Path | None) -> 
         "data": str(data),
         "images": len(source),
         "fingerprint": source.fingerprint(),
-        "val": SCENES if str(val) == SCENES else absolute,
+        "val": SCENES if val == SCENES else absolute,
     }
 
 

@@ -8,7 +8,13 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from patchwise.api.evaluation import LabelledSets, open_labels, score, short_protocols
+from patchwise.api.evaluation import (
+    LabelledSets,
+    load_for_scoring,
+    open_labels,
+    score,
+    short_protocols,
+)
 from patchwise.configs.run import RunConfig
 from patchwise.data.labelled import LabelledData
 from patchwise.errors import CheckpointError, DataError
@@ -25,10 +31,10 @@ from patchwise.eval.results import (
 from patchwise.eval.setup import identify
 from patchwise.files import write_text
 from patchwise.models.backbone import Backbone
-from patchwise.models.weights import load_backbone
 from patchwise.training.folder import RunFolder, read_json
 
 BEFORE, AFTER = "before training", "after training"
+Model = tuple[Backbone, ModelIdentity]
 
 
 @dataclass(frozen=True)
@@ -45,25 +51,24 @@ class Validation:
         assert isinstance(result, KNNResult), "the first short protocol is k-NN"
         return {protocol.removesuffix("-short"): result.accuracy}
 
-    def full(
-        self, backbone: Backbone, identity: ModelIdentity, subject: str, say: Callable[[str], None]
-    ) -> list[Evaluation]:
-        """Return the results of all short protocols."""
-        found = []
+    def score(
+        self, subject: str, model: Model, folder: RunFolder, say: Callable[[str], None]
+    ) -> None:
+        """Add the results of all short protocols to a run's, but those that are there already."""
+        found = read_evaluations(folder)
+        done = {(e.subject, e.result.fingerprint.preset) for e in found}
         for protocol in short_protocols(self.data):
-            result = self._score(backbone, identity, protocol)
-            say(f"{subject}: {protocol} {headline(result)[1]:.3f}")
-            found.append(Evaluation(subject, result))
-        return found
+            if (subject, protocol) not in done:
+                result = self._score(*model, protocol)
+                say(f"{subject}: {protocol} {headline(result)[1]:.3f}")
+                found.append(Evaluation(subject, result))
+                write_evaluations(folder, found)
 
-    def score_run(self, folder: RunFolder, say: Callable[[str], None]) -> list[Evaluation]:
-        """Score the backbones before and after a run, and add that to its results."""
-        found = []
+    def score_run(self, folder: RunFolder, device: str, say: Callable[[str], None]) -> None:
+        """Score the backbones before and after a run, as `score` does."""
         for subject, path in ((BEFORE, folder.initial), (AFTER, folder.backbone)):
-            backbone = load_backbone(path)
-            found += self.full(backbone, identify(backbone, path.name), subject, say)
-        write_evaluations(folder, found)
-        return found
+            backbone = load_for_scoring(path, device)
+            self.score(subject, (backbone, identify(backbone, path.name)), folder, say)
 
     def _score(self, backbone: Backbone, identity: ModelIdentity, protocol: str) -> Result:
         return score(backbone, identity, self.data, protocol, largest_px=self.largest_px)
@@ -99,11 +104,20 @@ def read_evaluations(folder: RunFolder) -> list[Evaluation]:
     """Return the evaluations in ``results.json``; none if the run was not scored."""
     source = str(folder.results)
     values = read_json(folder.results, {"train"}).get("evaluations", [])
-    if not isinstance(values, list) or not all({"subject", "result"} <= v.keys() for v in values):
+    if not isinstance(values, list) or not all(
+        isinstance(v, dict) and {"subject", "result"} <= v.keys() for v in values
+    ):
         raise CheckpointError(
             f"train: evaluations in {source} must have subject and result, got {str(values)[:80]}"
         )
     return [Evaluation(v["subject"], parse_result(v["result"], source=source)) for v in values]
+
+
+def is_scored(folder: RunFolder) -> bool:
+    """Tell whether the scores before and after a run are all there."""
+    found = read_evaluations(folder)
+    counts = [sum(e.subject == subject for e in found) for subject in (BEFORE, AFTER)]
+    return bool(found) and counts[0] == counts[1] > 0
 
 
 def score_table(evaluations: list[Evaluation]) -> Table:
@@ -114,7 +128,7 @@ def score_table(evaluations: list[Evaluation]) -> Table:
     data = evaluations[0].result.fingerprint.data
     table = Table(
         "features",
-        *(f"{name}\n{metrics[name]}" for name in protocols),
+        *("\n".join((*name.split("/"), metrics[name])) for name in protocols),
         caption=Text(
             f"{data.name}: {data.test} images, {data.fit} to learn from; scores in [0, 1]"
         ),

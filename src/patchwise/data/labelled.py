@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from patchwise.data.source import LabelledFiles, open_labelled
 from patchwise.errors import DataError
 
-_FIT, _TEST = "train", ("val", "test")
+_FIT = "train"
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,26 @@ class LabelledData:
 
 
 def open_labelled_data(data: str | Path) -> LabelledData:
-    """Open ``data/train/<class>/...`` and ``data/val/<class>/...``, or ``data/<class>/...``.
+    """Open ``data/train/<class>/...`` with ``data/val/<class>/...``, or ``data/<class>/...``.
 
-    In the second form there is only one part.
+    The second part may be called ``val``, ``valid``, ``validation`` or ``test``; in the other form
+    there is only one part.
 
     Raises:
         DataError: It is neither, or the parts have different classes.
     """
-    root = Path(data).expanduser()
-    folders = {entry.name for entry in root.glob("*/")}
-    test_folders = [name for name in _TEST if name in folders]
-    if _FIT not in folders or len(test_folders) != 1 or len(folders) > 2:
+    root = Path(data).expanduser().absolute()
+    folders = {entry.name for entry in root.glob("[!.]*/") if any(entry.iterdir())}
+    parts = {name for name in folders if all(entry.is_dir() for entry in (root / name).iterdir())}
+    test_folders = sorted(parts & {"val", "test", "valid", "validation"})
+    if _FIT not in parts or not test_folders:
         source = open_labelled(root)
         return LabelledData(root.name, source, None, source.labels)
+    if len(folders) > 2:
+        raise DataError(
+            f"open_labelled_data: '{root}' must hold '{_FIT}' and one other part, or one folder "
+            f"for each class, got {', '.join(sorted(folders))}; give a folder with two parts alone"
+        )
     fit, test = open_labelled(root / _FIT), open_labelled(root / test_folders[0])
     number = {name: index for index, name in enumerate(fit.classes)}
     unknown = [name for name in test.classes if name not in number]

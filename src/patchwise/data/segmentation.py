@@ -3,30 +3,26 @@
 import functools
 import hashlib
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-import yaml
 from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image
 
-from patchwise.checks import did_you_mean
+from patchwise.data.class_list import CLASS_FILES, read_class_list
 from patchwise.data.folder import list_folder, printable
-from patchwise.data.images import ImageLimits, decode_image
+from patchwise.data.header import read_header
+from patchwise.data.images import ImageLimits, ImageProblem, decode_image
 from patchwise.data.synthetic import CATEGORIES, SceneBatch, render_scenes
 from patchwise.errors import DataError
 
-IGNORED = 255  # in labels as they are read: a pixel that counts for nothing
-CLASS_FILES = ("classes.yaml", "classes.yml", "classes.json")
 SCENES_SEED = 2**20  # no training uses it: these scenes are always held out
 _FIT_SCENES, _TEST_SCENES = 400, 200
 _BLOCK = 32
 _ANY_SHAPE = ImageLimits(min_side_px=1, max_aspect=1e9)
-_KEYS = ("classes", "ignore", "background", "scored", "fit", "test")
 
 
 @runtime_checkable
@@ -57,7 +53,8 @@ class SegmentationData:
 
     def fingerprint(self) -> str:
         """Return a digest of both parts, the classes and which of them are scored."""
-        parts = (self.classes, self.scored, self.fit.fingerprint(), self.test.fingerprint())
+        meaning = (self.classes, self.scored, self.background)
+        parts = (*meaning, self.fit.fingerprint(), self.test.fingerprint())
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -91,7 +88,7 @@ class LabelledFolder:
     labels: Path
     names: tuple[tuple[str, str], ...]  # image and label, relative to their folders
     lookup: tuple[int, ...]  # 256 entries: class of each label value, `IGNORED`, or -1
-    digest: str
+    images_digest: str
 
     def __len__(self) -> int:
         return len(self.names)
@@ -123,8 +120,11 @@ class LabelledFolder:
         return image, looked_up.astype(np.uint8)
 
     def fingerprint(self) -> str:
-        """Return a digest of names and sizes of all files and of the table."""
-        return self.digest
+        """Return a digest of names and sizes of the images, of the labels' bytes, of the table."""
+        digest = hashlib.sha256(repr((self.images_digest, self.names, self.lookup)).encode())
+        for _, label in self.names:
+            digest.update(hashlib.sha256((self.labels / label).read_bytes()).digest())
+        return digest.hexdigest()
 
 
 @functools.lru_cache(maxsize=32)
@@ -162,33 +162,27 @@ def open_segmentation(data: str | Path, *, size_px: int = 64) -> SegmentationDat
             test=SceneMasks(_FIT_SCENES, _TEST_SCENES, size_px),
         )
     root = Path(data).expanduser().absolute()
-    table = _read_classes(root)
-    values, names = _classes(table)
-    ignored = _ints(table, "ignore", [IGNORED])
-    lookup = [-1] * 256
-    for place, value in enumerate(values):
-        lookup[value] = place
-    for value in ignored:
-        lookup[value] = IGNORED
-    kept = [place for place, value in enumerate(values) if value not in ignored]
-    scored = [_place(name, names) for name in table.get("scored", [names[k] for k in kept])]
-    background = table.get("background")
+    classes = read_class_list(root)
     return SegmentationData(
         name=root.name,
-        classes=names,
-        scored=tuple(scored),
-        background=None if background is None else _place(background, names),
-        fit=_open_part(root, str(table.get("fit", "train")), lookup),
-        test=_open_part(root, str(table.get("test", "val")), lookup),
+        classes=classes.names,
+        scored=classes.scored,
+        background=classes.background,
+        fit=_open_part(root, classes.fit, classes.lookup),
+        test=_open_part(root, classes.test, classes.lookup),
     )
 
 
 def is_segmentation(data: str | Path) -> bool:
-    """Tell whether ``data`` is meant for `open_segmentation`: scenes, or a folder with classes."""
-    return data == "scenes" or any((Path(data) / name).exists() for name in CLASS_FILES)
+    """Tell whether ``data`` is meant for `open_segmentation`: scenes, or a folder of its layout."""
+    if data == "scenes":
+        return True
+    root = Path(data).expanduser()
+    has_parts = (root / "images").is_dir() and (root / "labels").is_dir()
+    return has_parts or any((root / name).exists() for name in CLASS_FILES)
 
 
-def _open_part(root: Path, part: str, lookup: list[int]) -> LabelledFolder:
+def _open_part(root: Path, part: str, lookup: tuple[int, ...]) -> LabelledFolder:
     images, labels = root / "images" / part, root / "labels" / part
     for folder in (images, labels):
         if not folder.is_dir():
@@ -199,6 +193,13 @@ def _open_part(root: Path, part: str, lookup: list[int]) -> LabelledFolder:
             )
     files, label_files = list_folder(images), list_folder(labels)
     by_stem = {_stem(name): name for name in label_files.all_names()}
+    odd = [name for name in label_files.all_names() if not name.lower().endswith(b".png")]
+    if odd or len(by_stem) < len(label_files):
+        raise DataError(
+            f"open_segmentation: labels in '{labels}' must be one PNG for each image, got "
+            f"{len(label_files)} files for {len(by_stem)} names"
+            + (f", {printable(odd[0])!r} among them" if odd else "")
+        )
     pairs = [(name, by_stem.pop(_stem(name), None)) for name in files.all_names()]
     alone = [image for image, label in pairs if label is None]
     if alone or by_stem:
@@ -209,10 +210,7 @@ def _open_part(root: Path, part: str, lookup: list[int]) -> LabelledFolder:
             f"{what} {printable(first)!r}"
         )
     names = tuple((os.fsdecode(image), os.fsdecode(label)) for image, label in pairs if label)
-    digest = hashlib.sha256(
-        repr((files.fingerprint(), label_files.fingerprint(), lookup)).encode()
-    ).hexdigest()
-    return LabelledFolder(images, labels, names, tuple(lookup), digest)
+    return LabelledFolder(images, labels, names, lookup, files.fingerprint())
 
 
 def _stem(name: bytes) -> bytes:
@@ -221,77 +219,16 @@ def _stem(name: bytes) -> bytes:
 
 def _read_label(path: Path) -> NDArray[np.uint8]:
     try:
+        header = read_header(path)
+        indexed = header.channels == "palette" or (header.channels, header.bits) == ("grey", 8)
+        if header.file_format != "PNG" or not indexed:
+            raise DataError(
+                f"open_segmentation: '{path}' must be an 8-bit grey or palette PNG whose values "
+                f"are classes, got {header.bits}-bit {header.channels} {header.file_format}"
+            )
         with Image.open(path) as image:
-            if image.mode not in ("L", "P"):
-                raise DataError(
-                    f"open_segmentation: '{path}' must be an 8-bit grey or palette PNG whose "
-                    f"values are classes, got mode {image.mode}"
-                )
             return np.array(image)
-    except (OSError, ValueError, SyntaxError) as error:
+    except (ImageProblem, OSError, ValueError, SyntaxError) as error:
         raise DataError(
             f"open_segmentation: '{path}' must be a readable label PNG, got {error}"
         ) from error
-
-
-def _read_classes(root: Path) -> Mapping[str, Any]:
-    found = [root / name for name in CLASS_FILES if (root / name).exists()]
-    if len(found) != 1:
-        raise DataError(
-            f"open_segmentation: '{root}' must hold one of {', '.join(CLASS_FILES)}, "
-            f"got {len(found)}"
-        )
-    try:
-        table = yaml.safe_load(found[0].read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DataError(
-            f"open_segmentation: '{found[0]}' must be readable YAML, got {error}"
-        ) from error
-    table = {"classes": table} if isinstance(table, list) else table
-    if not isinstance(table, dict) or not table.get("classes"):
-        raise DataError(
-            f"open_segmentation: '{found[0]}' must be a list of class names, or a table with "
-            f"classes, got {str(table)[:60]!r}"
-        )
-    unknown = [str(key) for key in table if key not in _KEYS]
-    if unknown:
-        raise DataError(
-            f"open_segmentation: keys of '{found[0]}' must be of {', '.join(_KEYS)}, "
-            f"got {unknown[0]!r}{did_you_mean(unknown[0], _KEYS)}"
-        )
-    return table
-
-
-def _classes(table: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Return label value and name of each class."""
-    classes = table["classes"]
-    pairs = classes.items() if isinstance(classes, dict) else enumerate(classes)
-    values, names = zip(*((value, str(name)) for value, name in pairs), strict=True)
-    if len(set(names)) < len(names) or not all(_is_value(value) for value in values):
-        raise DataError(
-            f"open_segmentation: classes must have distinct names and values in [0, 255], "
-            f"got {str(classes)[:80]}"
-        )
-    return values, names
-
-
-def _ints(table: Mapping[str, Any], key: str, default: list[int]) -> list[int]:
-    values: list[int] = table.get(key, default)
-    if not isinstance(values, list) or not all(_is_value(value) for value in values):
-        raise DataError(
-            f"open_segmentation: {key} must be a list of values in [0, 255], got {values!r}"
-        )
-    return values
-
-
-def _is_value(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255
-
-
-def _place(name: object, names: tuple[str, ...]) -> int:
-    if str(name) not in names:
-        raise DataError(
-            f"open_segmentation: scored and background must be names of classes, "
-            f"got {name!r}{did_you_mean(str(name), names)}"
-        )
-    return names.index(str(name))

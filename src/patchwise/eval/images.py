@@ -10,11 +10,11 @@ from patchwise.checks import check_positive, check_within
 from patchwise.data.labelled import LabelledData
 from patchwise.data.loader import iterate_images
 from patchwise.data.source import ImageSource
+from patchwise.eval.features import look
 from patchwise.eval.knn import KNN, knn_result
 from patchwise.eval.results import DataIdentity, KNNResult, ModelIdentity
 from patchwise.eval.setup import start
 from patchwise.models.backbone import Backbone
-from patchwise.normalisation import normalise
 
 _BATCH = 64
 
@@ -61,14 +61,10 @@ class KNNImages:
             fingerprint=setup.fingerprint(),
         )
 
-    @torch.inference_mode()
     def _features(self, backbone: Backbone, source: ImageSource) -> Float[Tensor, "M D"]:
         """Return the CLS feature of every image, in order."""
         batches = iterate_images(
             source, batch=_BATCH, resize_px=self.resize_px, crop_px=self.crop_px
         )
-        found = [
-            backbone(normalise(batch.pixels.to(backbone.device).float() / 255)).cls.float().cpu()
-            for batch in batches
-        ]
+        found = [look(backbone, batch.pixels).cls.cpu() for batch in batches]
         return torch.cat(found)

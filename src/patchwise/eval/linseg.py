@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from patchwise.checks import check_positive, check_within
-from patchwise.data.segmentation import IGNORED, SegmentationData, SegmentationSource
+from patchwise.data.class_list import IGNORED
+from patchwise.data.segmentation import SegmentationData, SegmentationSource
+from patchwise.eval.features import look
 from patchwise.eval.metrics import ConfusionMatrix
 from patchwise.eval.results import ModelIdentity, SegmentationResult
 from patchwise.eval.segmentation import mean_iou, segmentation_result
 from patchwise.eval.setup import identify_segmentation, start
-from patchwise.eval.squares import Squares, patch_features, read_squares, stack_squares
+from patchwise.eval.squares import Squares, read_squares, stack_squares
 from patchwise.models.backbone import Backbone
 from patchwise.randomness import random_order, random_seed, random_uniform
 
@@ -35,10 +37,12 @@ class LinearSegmentation:
        bilinearly to the labels; cross-entropy; Adam at a constant rate.
     2. Test images and labels are squashed to ``test_px`` (labels: nearest); arg max of the enlarged
        scores; one confusion matrix of all. The score is that of the last step; with
-       ``every_epoch`` the best one by the test labels stands beside it, which none may report.
+       ``every_epoch`` the best one by the test labels stands beside it, which none may report: of
+       all epochs, or of every tenth of the steps where epochs are shorter.
 
     Source: CoTAP, Wen et al. 2025, arXiv:2509.09429, and its published configuration.
-    Differs: draws are keyed by image and epoch; a last, smaller batch of an epoch is left out.
+    Differs: draws are keyed by image and epoch; a last, smaller batch of an epoch is left out;
+        where a crop would leave the image, its aspect is changed, not its area.
     """
 
     preset: str
@@ -59,8 +63,11 @@ class LinearSegmentation:
     def __post_init__(self) -> None:
         name = "LinearSegmentation"
         check_positive(name, train_px=self.train_px, test_px=self.test_px, steps=self.steps)
-        check_positive(name, batch=self.batch, rate=self.rate, least_aspect=self.aspect[0])
-        check_within(name, 1e-6, 1, least_area=self.area_frac[0], most_area=self.area_frac[1])
+        check_positive(name, batch=self.batch, rate=self.rate)
+        for limits, (low, high) in {"area_frac": self.area_frac, "aspect": self.aspect}.items():
+            check_positive(name, **{f"{limits}[0]": low, f"{limits}[1]": high})
+            check_within(name, low, float("inf"), **{f"{limits}[1]": high})
+        check_within(name, 0, 1, **{"area_frac[1]": self.area_frac[1]})
         check_within(name, 0, 1, flip_prob=self.flip_prob)
 
     def run(
@@ -70,6 +77,7 @@ class LinearSegmentation:
         setup = start(self, identify_segmentation(data), model, backbone.device)
         head = self._new_head(backbone.dim, len(data.classes)).to(backbone.device)
         optimizer = torch.optim.Adam(head.parameters(), lr=self.rate)
+        interval = max(self._steps_per_epoch(data.fit), self.steps // 10)
         best = 0.0
         for step, squares in enumerate(self._batches(data.fit), start=1):
             scores = self._scores(backbone, head, squares)
@@ -78,7 +86,7 @@ class LinearSegmentation:
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            if self.every_epoch and step % self._steps_per_epoch(data.fit) == 0:
+            if self.every_epoch and step < self.steps and step % interval == 0:
                 best = max(best, mean_iou(self._test(backbone, head, data), data))
         matrix = self._test(backbone, head, data)
         best_miou = max(best, mean_iou(matrix, data)) if self.every_epoch else None
@@ -94,7 +102,7 @@ class LinearSegmentation:
     ) -> Float[Tensor, "B K L L"]:
         """Return the scores of every class at the size of the labels."""
         with self._precision(backbone.device):
-            features = patch_features(backbone, squares.pixels)
+            features = look(backbone, squares.pixels).patches
         scores: Tensor = head(features)  # [B, N, K]
         side = squares.pixels.shape[-1] // backbone.patch_px
         maps = scores.mT.reshape(*scores.mT.shape[:2], side, side)
@@ -139,6 +147,7 @@ class LinearSegmentation:
         area = (low + (high - low) * draw[0]) * height * width
         logs = [math.log(limit) for limit in self.aspect]
         aspect = math.exp(logs[0] + (logs[1] - logs[0]) * draw[1])
+        aspect = min(max(aspect, area / height**2), width**2 / area)  # both sides fit
         rows, columns = min(height, math.sqrt(area / aspect)), min(width, math.sqrt(area * aspect))
         top, left = draw[2] * (height - rows), draw[3] * (width - columns)
         box = (left, top, left + columns, top + rows)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from patchwise.checks import check_positive, check_within
 from patchwise.data.segmentation import SegmentationData, SegmentationSource
+from patchwise.errors import DataError
 from patchwise.eval.knn import KNN, knn_result
 from patchwise.eval.results import KNNResult, ModelIdentity
 from patchwise.eval.setup import identify_segmentation, start
@@ -68,6 +69,11 @@ class KNNPatches:
             found.append(patches.features[kept].cpu())
             classes.append(label[kept].cpu())
         features, labels = torch.cat(found), torch.cat(classes)
+        if not len(features):
+            raise DataError(
+                f"evaluate: labels of {data.name!r} must show patches that are mostly of one "
+                f"class, not the background, got none in {len(part)} images"
+            )
         if len(features) > most:
             chosen = torch.from_numpy(random_order(len(features), self.seed, key)[:most].copy())
             features, labels = features[chosen], labels[chosen]

@@ -5,11 +5,12 @@ and then stands in the result's settings like any other.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from patchwise.checks import check_choice
 from patchwise.configs.loader import replace_options
+from patchwise.errors import ConfigError
 from patchwise.eval.images import KNNImages
 from patchwise.eval.incontext import InContext
 from patchwise.eval.linseg import LinearSegmentation
@@ -17,6 +18,7 @@ from patchwise.eval.patches import KNNPatches
 
 Kind = Literal["labelled", "segmentation"]
 Protocol = KNNImages | KNNPatches | InContext | LinearSegmentation
+_SIDES = {"size_px", "crop_px", "train_px", "test_px"}
 LARGEST_SHORT_PX = 224  # side of the squares that short forms look at
 
 
@@ -51,11 +53,24 @@ def make_protocol(name: str, facts: Facts, settings: dict[str, Any]) -> Protocol
     """
     check_choice("evaluate", PROTOCOLS, protocol=name)
     published = PROTOCOLS[name].make(name, facts)
+    if "preset" in settings:
+        raise ConfigError(
+            f"config: key 'preset' must be left out, got {settings['preset']!r}; it follows from "
+            f"the settings"
+        )
     changed = replace_options(published, settings, section=name)
-    if replace(changed, seed=published.seed) == published:
+    for side in _SIDES & {field.name for field in fields(changed)}:
+        if getattr(changed, side) % facts.patch_px:
+            nearest = max(1, round(getattr(changed, side) / facts.patch_px)) * facts.patch_px
+            raise ConfigError(
+                f"config: key '{side}' of {name} must be a multiple of the backbone's patch of "
+                f"{facts.patch_px} px, got {getattr(changed, side)}; use --set {side}={nearest}"
+            )
+    names = sorted(n for n in settings if getattr(changed, n) != getattr(published, n))
+    if names in ([], ["seed"]):
         return changed
-    names = ",".join(sorted(n for n in settings if n != "seed"))
-    return replace(changed, preset=f"{name} (changed: {names})")
+    told = ",".join(n for n in names if n != "seed")
+    return replace(changed, preset=f"{name} (changed: {told})")
 
 
 def _knn_short(name: str, facts: Facts) -> KNNImages:
@@ -82,8 +97,8 @@ PROTOCOLS: dict[str, Preset] = {
     ),
     "incontext/hummingbird": Preset(
         "segmentation",
-        lambda name, _: InContext(name, size_px=512),
-        "Segmentation by retrieval of labelled patches; 10.24 M patches at 512 px.",
+        lambda name, facts: InContext(name, size_px=512 // facts.patch_px * facts.patch_px),
+        "Segmentation by retrieval of labelled patches; 10.24 M, at 512 px or just below.",
     ),
     "incontext/hummingbird-short": Preset(
         "segmentation",

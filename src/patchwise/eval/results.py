@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from patchwise.errors import DataError
 
-Setting = str | int | float | bool | None | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
+Setting = str | int | float | bool | None | tuple[int | float | str, ...]
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def parse_result(values: Mapping[str, Any], *, source: str) -> Result:
         DataError: It is no result; ``source`` is named.
     """
     kind = values.get("kind") if isinstance(values, Mapping) else None
-    if kind not in RESULTS:
+    if not isinstance(kind, str) or kind not in RESULTS:
         raise DataError(
             f"parse_result: kind in '{source}' must be one of {', '.join(RESULTS)}, got {kind!r}"
         )

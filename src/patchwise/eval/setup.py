@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from patchwise.checks import check_within
 from patchwise.data.segmentation import SegmentationData
 from patchwise.environment import peak_bytes
 from patchwise.eval.results import DataIdentity, Fingerprint, ModelIdentity, Setting
@@ -77,6 +78,7 @@ def start(
     settings: Preset, data: DataIdentity, model: ModelIdentity, device: torch.device
 ) -> Setup:
     """Return the set-up of a protocol that begins now."""
+    check_within(settings.preset, 0, 2**31 - 1, seed=settings.seed)
     values = {
         name: value
         for name, value in dataclasses.asdict(settings).items()
@@ -91,8 +93,8 @@ def identify_segmentation(data: SegmentationData) -> DataIdentity:
 
 
 def identify(model: nn.Module, name: str) -> ModelIdentity:
-    """Return name and digest of a model's weights: names, types, shapes and bytes."""
-    digest = hashlib.sha256()
+    """Return name and digest of a model: its ``config``, names, types, shapes and bytes."""
+    digest = hashlib.sha256(repr(getattr(model, "config", None)).encode())
     for key, tensor in sorted(model.state_dict().items()):
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)};".encode())
         digest.update(_bytes(tensor))

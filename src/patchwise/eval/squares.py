@@ -9,11 +9,11 @@ from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
-from patchwise.data.segmentation import IGNORED, SegmentationSource
+from patchwise.data.class_list import IGNORED
+from patchwise.data.segmentation import SegmentationSource
+from patchwise.eval.features import look
 from patchwise.models.backbone import Backbone
-from patchwise.normalisation import normalise
 
 _BATCH = 32
 
@@ -62,13 +62,6 @@ def stack_squares(
     return Squares(pixels, torch.from_numpy(np.stack(labels)))
 
 
-@torch.no_grad()
-def patch_features(backbone: Backbone, pixels: UInt8[Tensor, "B 3 S S"]) -> Float[Tensor, "B N D"]:
-    """Return a backbone's patch features of images in [0, 255], float32, on its device."""
-    images = normalise(pixels.to(backbone.device).float() / 255)
-    return backbone(images).patches.float()
-
-
 def read_patches(
     backbone: Backbone,
     source: SegmentationSource,
@@ -80,19 +73,22 @@ def read_patches(
     """Yield the patch features of images with the share of each class in every patch."""
     for squares in read_squares(source, ids, size_px=size_px):
         shares = class_shares(squares.labels, patch_px=backbone.patch_px, classes=classes)
-        yield Patches(
-            patch_features(backbone, squares.pixels), shares.to(backbone.device), squares.labels
-        )
+        features = look(backbone, squares.pixels).patches
+        yield Patches(features, shares.to(backbone.device), squares.labels)
 
 
 def class_shares(
-    labels: Int[Tensor, "B S S"] | UInt8[Tensor, "B S S"], *, patch_px: int, classes: int
+    labels: Int[Tensor, "B H W"] | UInt8[Tensor, "B H W"], *, patch_px: int, classes: int
 ) -> Float[Tensor, "B N K"]:
     """Return the share of each class in the pixels of every patch.
 
     Pixels that are `IGNORED` belong to no class: the shares of a patch sum to 1 without them.
     """
-    ignored = labels == IGNORED
-    one_hot = F.one_hot(labels.long().masked_fill(ignored, 0), classes)
-    one_hot = one_hot.masked_fill(ignored[..., None], 0).movedim(-1, 1).float()
-    return F.avg_pool2d(one_hot, patch_px).flatten(2).mT
+    height, width = labels.shape[1:]
+    rows, columns = height // patch_px, width // patch_px
+    row, column = torch.arange(height)[:, None] // patch_px, torch.arange(width) // patch_px
+    place = (torch.arange(len(labels))[:, None, None] * rows + row) * columns + column
+    kept = (labels != IGNORED) & (row < rows) & (column < columns)
+    cell = place[kept] * classes + labels[kept].long()  # one counter a patch and class
+    counts = torch.bincount(cell, minlength=len(labels) * rows * columns * classes)
+    return counts.reshape(len(labels), rows * columns, classes).float() / patch_px**2

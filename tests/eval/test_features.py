@@ -1,0 +1,39 @@
+"""Features as protocols see them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from patchwise.errors import RangeError
+from patchwise.eval.features import look
+from patchwise.models.backbone import BackboneOutput
+from patchwise.normalisation import normalise
+from tests.eval.tiny import Sighted
+from tests.small_runs import small_vit
+
+PIXELS = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8)
+
+
+def test_they_are_of_normalised_images_in_float32_and_without_gradient() -> None:
+    output = look(Sighted(), PIXELS)
+    torch.testing.assert_close(output.patches, Sighted()(normalise(PIXELS.float() / 255)).patches)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = look(small_vit(), PIXELS)
+    assert half.cls.dtype == half.patches.dtype == torch.float32
+    assert not half.patches.requires_grad
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("part", ["cls", "patches"])
+def test_features_that_are_not_finite_have_no_score(part: str) -> None:
+    class Broken(Sighted):
+        def __call__(self, images: Tensor, *, attention: bool = False) -> BackboneOutput:
+            output = super().__call__(images)
+            broken = getattr(output, part).clone()
+            broken[0, 0] = torch.nan
+            return replace(output, **{part: broken})
+
+    with pytest.raises(RangeError, match="features must be finite numbers, got"):
+        look(Broken(), PIXELS)
