@@ -6,7 +6,7 @@ import json
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import tomli_w
 from pydantic import TypeAdapter, ValidationError
@@ -16,11 +16,8 @@ from patchwise.configs.methods import METHOD_CONFIGS
 from patchwise.configs.run import DataConfig, OptimConfig, RunConfig, TrainConfig
 from patchwise.errors import ConfigError, PatchwiseError
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
 Values = dict[str, Any]
-OptionsT = TypeVar("OptionsT", bound="DataclassInstance")
+OptionsT = TypeVar("OptionsT")  # a dataclass
 _OF_THE_RECIPE = {"recipe", "method.name"}
 
 
@@ -63,7 +60,8 @@ def replace_options(config: OptionsT, settings: Mapping[str, Any], *, section: s
     Raises:
         ConfigError: A name is unknown, or a value is of the wrong type or out of range.
     """
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    names = [field.name for field in dataclasses.fields(cast(Any, config))]
+    values = {name: getattr(config, name) for name in names}
     _refuse_unknown(settings, values)
     changed: OptionsT = _validate(type(config), {**values, **settings}, section)
     return changed
