@@ -1,7 +1,7 @@
 """Scores of segmentations, from one confusion matrix over a whole data set."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from patchwise.checks import check_positive, check_same_shape
@@ -25,7 +25,7 @@ class ConfusionMatrix:
         self.classes, self.ignored = classes, ignored
         self.counts: Int[Tensor, "K K"] = torch.zeros(classes, classes, dtype=torch.int64)
 
-    def add(self, prediction: Int[Tensor, "*shape"], label: Int[Tensor, "*shape"]) -> None:
+    def add(self, prediction: Integer[Tensor, "*shape"], label: Integer[Tensor, "*shape"]) -> None:
         """Count some pixels.
 
         Args:
