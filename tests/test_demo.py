@@ -81,6 +81,17 @@ def test_a_demo_that_was_stopped_while_it_scored_goes_on(
         return start(self, *arguments)
 
     monkeypatch.setattr(InContext, "run", counted)
+
+    def stop(_: RunFolder) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(demo_module, "score", stop)
+        stopped = demo(tmp_path / "demo", short=True)
+    assert not stopped.train.complete
+    assert stopped.report is None
+    runs.clear()
+    write_evaluations(folder, [whole[0], *whole[6:8]])
     again = demo(tmp_path / "demo", short=True).evaluations
     assert len(runs) == 3  # raw, random and after; the one before training was there
     assert [headline(e.result) for e in again] == [headline(e.result) for e in whole]

@@ -254,9 +254,6 @@ def main() -> None:
     """Run the command line; turn expected errors into a message and an exit code."""
     try:
         app()
-    except KeyboardInterrupt:
-        print("stopped; what is done is kept: the same command, or --resume, goes on")
-        sys.exit(STOPPED)
     except (ConfigError, ChoiceError) as error:
         _fail(error, 2)
     except (PatchwiseError, OSError) as error:

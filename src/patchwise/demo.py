@@ -1,6 +1,6 @@
 """The library's main job on its embedded default: train on synthetic scenes and show the gain."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,10 @@ def demo(out: str | Path, *, seed: int = 0, short: bool = False) -> DemoResult:
         result = api.train(SCENES, out=out, recipe="demo", settings=settings, val=VAL)
     if not result.complete:
         return DemoResult(result, [], None)
-    evaluations = score(folder)
+    try:
+        evaluations = score(folder)
+    except KeyboardInterrupt:
+        return DemoResult(replace(result, complete=False), [], None)
     page = api.report(folder.path)
     console = Console(soft_wrap=True)
     console.print(score_table(evaluations))

@@ -13,10 +13,12 @@ from PIL import Image
 
 import patchwise
 from patchwise.api import training as api
+from patchwise.api.validation import Validation, is_scored
 from patchwise.configs.loader import read_config
 from patchwise.data.synthetic import render_scenes
 from patchwise.errors import CheckpointError, ConfigError, DataError
 from patchwise.training.checkpoint import list_checkpoints
+from patchwise.training.folder import RunFolder
 from patchwise.training.log import read_log
 from tests.test_cli import TINY, losses
 
@@ -138,6 +140,33 @@ def test_a_complete_run_is_not_trained_again(photographs: Path, tmp_path: Path) 
     result = train(photographs, tmp_path / "run", val=photographs)
     again = patchwise.train(photographs, out=tmp_path / "run", resume=True, quiet=True)
     assert again == result
+
+
+def test_a_stop_while_a_run_is_scored_is_resumable(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Validation, "score_run", stop)
+        stopped = train(photographs, tmp_path / "run", val=photographs)
+    assert not stopped.complete
+    again = patchwise.train(photographs, out=tmp_path / "run", resume=True, quiet=True)
+    assert again.complete
+    assert again.steps == stopped.steps
+    assert is_scored(RunFolder(tmp_path / "run"))
+
+
+def test_scores_are_shown_again_without_the_labelled_images(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labelled = tmp_path / "labelled"
+    shutil.copytree(photographs, labelled)
+    train(photographs, tmp_path / "run", val=labelled)
+    shutil.rmtree(labelled)
+    patchwise.train(photographs, out=tmp_path / "run", resume=True)
+    assert "after training" in capsys.readouterr().err
 
 
 def test_bad_images_are_replaced_counted_and_reported(

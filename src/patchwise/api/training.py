@@ -122,7 +122,11 @@ def _scored(
 ) -> TrainResult:
     """Return the results of a complete run; score it first, where that is wanted and not done."""
     if val is not None and not is_scored(folder):
-        open_validation(val, config).score_run(folder, config.train.device, console.print)
+        try:
+            open_validation(val, config).score_run(folder, config.train.device, console.print)
+        except KeyboardInterrupt:
+            console.print("stopped while it was scored; --resume goes on")
+            return replace(read_results(folder), complete=False)
     evaluations = read_evaluations(folder)
     if evaluations:
         console.print(score_table(evaluations))
