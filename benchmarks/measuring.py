@@ -1,0 +1,64 @@
+"""How the benchmarks measure: variants in turn, medians of five rounds, peak memory of processes.
+
+Other programs slow all variants of a round alike, so that ratios of medians stay when times do not.
+"""
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What a process of its own printed, and the most memory it held."""
+
+    text: str
+    mib: float
+
+
+def machine() -> str:
+    """Return processor, threads and versions on one line."""
+    name = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as lines:
+            named = (line.partition(":")[2].strip() for line in lines if "model name" in line)
+            name = next(named, name)
+    return (
+        f"{name}, {torch.get_num_threads()} threads, Python {platform.python_version()}, "
+        f"torch {torch.__version__}"
+    )
+
+
+def seconds_in_turn(
+    variants: Mapping[str, Callable[[], object]], *, rounds: int = ROUNDS
+) -> dict[str, float]:
+    """Time each variant once a round; return medians. A first round, not counted, warms up."""
+    taken: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(rounds + 1):
+        for name, run in variants.items():
+            start = time.perf_counter()
+            run()
+            taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times[1:]) for name, times in taken.items()}
+
+
+def run_alone(module: str, arguments: Sequence[str]) -> Peak:
+    """Run ``python -m module arguments`` in a process of its own; raise if it fails."""
+    command = [sys.executable, "-m", module, *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None, "it is a pipe"
+    text = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"run_alone: {command} must succeed, got {process.returncode}:\n{text}")
+    return Peak(text, usage.ru_maxrss / 1024)
