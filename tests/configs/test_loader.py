@@ -216,7 +216,7 @@ def test_unknown_names_are_refused_with_the_nearest(name: str, got: str, toml: W
 def test_options_of_another_method_are_refused() -> None:
     assert refusal("method.matching=true", method=DINOConfig()) == (
         "config: key 'method.matching' must be an option, got an unknown name; "
-        "did you mean 'method.name'?"
+        "did you mean 'method.centre'?"
     )
 
 
