@@ -17,6 +17,7 @@ from patchwise.errors import CheckpointError, ConfigError
 from patchwise.models.vit import ViT
 from patchwise.models.weights import load_backbone
 from patchwise.recipes import Facts, make_config, read_facts
+from patchwise.training.fit import fit_memory, parse_bytes
 from patchwise.training.folder import RunFolder
 from patchwise.training.forecast import Forecast
 from patchwise.training.plan import Plan, forecast, make_plan
@@ -44,6 +45,7 @@ def train(  # noqa: PLR0913 - the one call of the library
     settings: Settings | None = None,
     config: str | Path | None = None,
     val: str | Path | None = None,
+    fit: str | None = None,
     resume: bool = False,
     quiet: bool = False,
 ) -> TrainResult:
@@ -58,6 +60,8 @@ def train(  # noqa: PLR0913 - the one call of the library
         config: TOML file of options to change; ``settings`` go over it.
         val: Labelled images, by class or by pixel (see `evaluate`), or ``"scenes"``: scored by
             k-NN on the way, and by all short protocols before and after. Also with ``resume``.
+        fit: Memory of the training process, or of the GPU, that must suffice: ``"8GiB"``. How a
+            batch is worked off is chosen by measuring, see `fit_memory`; what is computed stays.
         resume: Go on from the newest checkpoint in ``out`` with the settings written there. Of
             the other options only ``settings`` that do not change the result can be given:
             those of `HOUSEKEEPING`.
@@ -74,7 +78,7 @@ def train(  # noqa: PLR0913 - the one call of the library
     folder = RunFolder(Path(out).expanduser())
     source = open_source(data)
     if resume:
-        given = {"recipe": recipe, "config": config, "init": init}
+        given = {"recipe": recipe, "config": config, "init": init, "fit": fit}
         plan, began_with = _resumed_plan(folder, source, given, settings or {})
         val = began_with if val is None else val
         if folder.results.exists():
@@ -86,7 +90,7 @@ def train(  # noqa: PLR0913 - the one call of the library
     else:
         folder.require_empty()
         changes = _settings(settings, config)
-        plan = _new_plan(source, recipe, init, changes, console)
+        plan = _fitted(_new_plan(source, recipe, init, changes, console), fit, console)
         validation = None if val is None else open_validation(val, plan.config)
         if validation is not None:
             validation.quick(plan.initial)  # what is wrong with the labels shows before the run
@@ -98,13 +102,14 @@ def train(  # noqa: PLR0913 - the one call of the library
     return _scored(folder, val, plan.config, console) if result.complete else result
 
 
-def forecast_training(
+def forecast_training(  # noqa: PLR0913 - as `train`
     data: str | Path,
     *,
     recipe: str | None = None,
     init: str | Path | None = None,
     settings: Settings | None = None,
     config: str | Path | None = None,
+    fit: str | None = None,
     quiet: bool = False,
 ) -> tuple[RunConfig, Forecast]:
     """Return the resolved settings of a run and what it would cost; train nothing.
@@ -113,6 +118,7 @@ def forecast_training(
     """
     console = _console(quiet)
     plan = _new_plan(open_source(data), recipe, init, _settings(settings, config), console)
+    plan = _fitted(plan, fit, console)
     plan, cost = _forecast(plan, console)
     return plan.config, cost
 
@@ -163,6 +169,26 @@ def _new_plan(
         config = _with_weights(config, weights, settings)
     console.print(_describe(config, facts, source))
     return make_plan(config, source, weights)
+
+
+def _fitted(plan: Plan, fit: str | None, console: Console) -> Plan:
+    """Return the plan with the batch worked off so that it fits, where that is asked for."""
+    if fit is None:
+        return plan
+    found = fit_memory(plan.config, parse_bytes(fit), console.print)
+    train, method = found.config.train, found.config.method
+    console.print(
+        f"fit: {found.images} of {train.batch} images at a time"
+        + (", activations computed again" if train.recompute else "")
+        + (f", {method.views_per_pass} view at a time" if method.views_per_pass else "")
+        + f": {found.need.bytes / 2**30:.2f} GiB measured"
+    )
+    chosen = replace(
+        plan.config,
+        method=method,
+        train=replace(train, precision=plan.config.train.precision),
+    )
+    return replace(plan, config=chosen)
 
 
 def _forecast(plan: Plan, console: Console) -> tuple[Plan, Forecast]:

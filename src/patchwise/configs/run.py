@@ -60,6 +60,11 @@ class TrainConfig:
     epochs: float = option(100.0, "Passes over the images; parts of one count.")
     batch: int = option(64, "Images a step, over all accumulated parts.")
     accumulate: int = option(1, "Parts into which a batch is split to save memory.")
+    recompute: bool = option(
+        False,
+        "Keep few activations, and compute the others again for the gradient: less memory, about "
+        "a quarter more time.",
+    )
     seed: int = option(0, "Of initial weights, order and views.")
     device: Literal["cpu", "cuda"] = option("cpu", "Where to train.")
     precision: Literal["float32", "bf16"] | None = option(
