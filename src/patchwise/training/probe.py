@@ -64,7 +64,7 @@ def probe(config: RunConfig, images: int) -> Need | None:
     if done.returncode == -9 or any(sign in done.stderr for sign in out_of_memory):  # 9: killed
         return None
     raise TrainingError(
-        f"fit: two steps with {images} images at a time must be possible, got\n{done.stderr}"
+        f"fit: two steps with {images} images at a time must be possible, got {done.stderr}"
     )
 
 
