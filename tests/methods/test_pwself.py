@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from patchwise.augment.multicrop import MultiCropViews
-from patchwise.configs.methods import PWSelfConfig
+from patchwise.configs.methods import Matching, PWSelfConfig
 from patchwise.errors import RangeError
 from patchwise.methods.pwself import HeadedBackbone, PWSelf
-from patchwise.ops.geometry import match_patches
+from patchwise.ops.geometry import MATCHERS
 from tests.small_runs import (
     PWSELF_CONFIG,
     carries_of,
@@ -69,12 +69,12 @@ def slow_loss(method: PWSelf, views: MultiCropViews) -> float:
             a, b = views.crops[q], views.crops[v]
             for image in range(views.num_images):
                 one = slice(image, image + 1)
-                matches = match_patches(
-                    a.boxes[one], a.flip[one], views.grids[q],
-                    b.boxes[one], b.flip[one], views.grids[v],
-                )  # fmt: skip
                 tokens = [(0, 0)]
-                if config.matching:
+                if config.matching != "none":
+                    matches = MATCHERS[config.matching](
+                        a.boxes[one], a.flip[one], views.grids[q],
+                        b.boxes[one], b.flip[one], views.grids[v],
+                    )  # fmt: skip
                     both = zip(matches.index_a[0], matches.index_b[0], strict=True)
                     tokens += [
                         (int(i), int(j))
@@ -96,8 +96,8 @@ def slow_loss(method: PWSelf, views: MultiCropViews) -> float:
 
 
 @pytest.mark.parametrize("cls_weight", [None, 0.0, 0.8, 1.0])
-@pytest.mark.parametrize("matching", [True, False])
-def test_the_loss_is_the_definition(cls_weight: float | None, matching: bool) -> None:
+@pytest.mark.parametrize("matching", ["thinned", "nearest", "none"])
+def test_the_loss_is_the_definition(cls_weight: float | None, matching: Matching) -> None:
     config = replace(PWSELF_CONFIG, cls_weight=cls_weight, matching=matching)
     method = make_method(config)
     batch = scene_batch(0, 1, 2)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from patchwise.augment.multicrop import MultiCropViews
+from patchwise.configs.methods import Matching
 from patchwise.methods.pwself import PWSelf
 from patchwise.methods.token_pairs import gather_rows, pair_tokens
 from tests.small_runs import PWSELF_CONFIG, scene_batch, small_vit, step_at
@@ -16,14 +17,14 @@ def views() -> MultiCropViews:
 
 
 @pytest.mark.parametrize("cls_weight", [None, 0.0, 0.3, 1.0])
-@pytest.mark.parametrize("matching", [True, False])
-def test_all_weights_sum_to_one(matching: bool, cls_weight: float | None) -> None:
+@pytest.mark.parametrize("matching", ["thinned", "nearest", "none"])
+def test_all_weights_sum_to_one(matching: Matching, cls_weight: float | None) -> None:
     pairs = pair_tokens(views(), matching=matching, cls_weight=cls_weight)
     assert sum(float(p.weight.sum()) for p in pairs) == pytest.approx(1, rel=1e-5)
 
 
 def test_partners_are_of_one_image_and_never_of_one_view() -> None:
-    for resolution, pairs in enumerate(pair_tokens(views(), matching=True, cls_weight=None)):
+    for resolution, pairs in enumerate(pair_tokens(views(), matching="thinned", cls_weight=None)):
         of_teacher = pairs.teacher // TOKENS[0]
         of_student = pairs.student // TOKENS[resolution]
         assert torch.equal(of_teacher % 3, of_student % 3)
@@ -34,7 +35,7 @@ def test_partners_are_of_one_image_and_never_of_one_view() -> None:
 
 
 def test_cls_is_matched_with_cls_and_patches_with_patches() -> None:
-    for resolution, pairs in enumerate(pair_tokens(views(), matching=True, cls_weight=None)):
+    for resolution, pairs in enumerate(pair_tokens(views(), matching="thinned", cls_weight=None)):
         teacher_is_cls = pairs.teacher % TOKENS[0] == 0
         student_is_cls = pairs.student % TOKENS[resolution] == 0
         assert torch.equal(teacher_is_cls, student_is_cls)
@@ -42,7 +43,7 @@ def test_cls_is_matched_with_cls_and_patches_with_patches() -> None:
 
 
 def test_the_share_of_cls_is_its_weight() -> None:
-    for resolution, pairs in enumerate(pair_tokens(views(), matching=True, cls_weight=0.7)):
+    for resolution, pairs in enumerate(pair_tokens(views(), matching="thinned", cls_weight=0.7)):
         is_cls = pairs.teacher % TOKENS[0] == 0
         image_pairs = 3 * 6 * 2 / 2 if resolution == 0 else 3 * 6
         shares = pairs.weight[is_cls] * 3 * 6

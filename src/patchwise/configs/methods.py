@@ -7,6 +7,8 @@ from patchwise.checks import check_positive, check_within
 from patchwise.configs.option import option
 from patchwise.configs.views import PatchColourConfig, ViewsConfig
 
+Matching = Literal["thinned", "nearest", "none"]
+
 
 @dataclass(frozen=True)
 class DistillationConfig:
@@ -66,7 +68,11 @@ class PWSelfConfig(DistillationConfig):
     """PW-Self: patches are matched too, and recoloured one by one. Source: arXiv:2310.18651."""
 
     name: Literal["pwself"] = option("pwself", "The method.")
-    matching: bool = option(True, "Match the patches of two views by geometry, not CLS alone.")
+    matching: Matching = option(
+        "thinned",
+        "Which patches of two views are paired; thinned: the paper's, over the overlap; nearest: "
+        "each of the student's with the teacher's that its centre lies in; none: CLS alone.",
+    )
     recolour_patches: bool = option(True, "Recolour every patch of a view on its own.")
     patch_colour: PatchColourConfig = option(PatchColourConfig(), "How patches are recoloured.")
     cls_weight: float | None = option(
