@@ -124,6 +124,7 @@ def test_what_can_be_none_is_so_by_default(section: type[Any]) -> None:
         ("method.cls_weight=1", 1.0),
         ("method.matching=nearest", "nearest"),
         ("method.matching=none", "none"),
+        ("method.centre=none", "none"),
         ("method.views.base=square", "square"),
         ("method.views.aspect=[0.5, 2]", (0.5, 2.0)),
         ("method.views.blur_probs=[1, 0.1, 0]", (1.0, 0.1, 0.0)),
@@ -222,7 +223,7 @@ def test_unknown_names_are_refused_with_the_nearest(name: str, got: str, toml: W
 def test_options_of_another_method_are_refused() -> None:
     assert refusal("method.matching=nearest", method=DINOConfig()) == (
         "config: key 'method.matching' must be an option, got an unknown name; "
-        "did you mean 'method.name'?"
+        "did you mean 'method.centre'?"
     )
 
 

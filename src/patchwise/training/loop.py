@@ -115,12 +115,16 @@ class Training:
             with torch.no_grad():
                 views = self.method.make_views(images, step)
             for loss in self._each(self.method.losses(views, step)):
-                self.fabric.backward(loss.total / parts)
-                carries.append(loss.carry)
+                self.fabric.backward(loss.total)
+                if loss.carry is not None:
+                    carries.append(loss.carry)
                 for name, value in loss.parts.items():
                     sums[name] = sums.get(name, torch.zeros(())) + value.float().cpu() / parts
                 for name, value in loss.health.items():
                     health.setdefault(name, []).append(value)
+        if parts > 1:
+            trained = (p for group in self.optimizer.param_groups for p in group["params"])
+            torch._foreach_div_([p.grad for p in trained if p.grad is not None], parts)
         return _Sums(carries, sums, health)
 
     def _each(self, losses: Iterator[StepLoss[Any]]) -> Iterator[StepLoss[Any]]:
