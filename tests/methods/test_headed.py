@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from patchwise.configs.methods import Matching
 from patchwise.methods.headed import HeadedBackbone
 from tests.small_runs import PWSELF_CONFIG, small_vit
 
 
-def headed(*, shared_head: bool = True, matching: bool = True) -> HeadedBackbone:
+def headed(*, shared_head: bool = True, matching: Matching = "thinned") -> HeadedBackbone:
     torch.manual_seed(0)
     config = replace(PWSELF_CONFIG, shared_head=shared_head, matching=matching)
     return HeadedBackbone(small_vit(), config)
@@ -26,7 +27,7 @@ def test_every_token_gets_the_vector_of_its_head(shared: bool) -> None:
 
 
 def test_without_patches_there_is_one_head() -> None:
-    assert len(headed(shared_head=False, matching=False).heads) == 1
+    assert len(headed(shared_head=False, matching="none").heads) == 1
 
 
 def test_saving_memory_changes_no_vector_and_no_gradient() -> None:

@@ -1,6 +1,7 @@
 """PW-Self against its definition in plain loops."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -8,12 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from patchwise.augment.multicrop import MultiCropViews
-from patchwise.configs.methods import Centre, PWSelfConfig
+from patchwise.configs.methods import Centre, Matching, PWSelfConfig
 from patchwise.errors import RangeError
 from patchwise.methods.headed import HeadedBackbone
 from patchwise.methods.pwself import PWSelf
 from patchwise.models.vit import ViT
-from patchwise.ops.geometry import match_patches
+from patchwise.ops.geometry import MATCHERS
 from tests.small_runs import (
     PWSELF_CONFIG,
     carries_of,
@@ -72,12 +73,12 @@ def slow_loss(method: PWSelf, views: MultiCropViews) -> Tensor:
             a, b = views.crops[q], views.crops[v]
             for image in range(views.num_images):
                 one = slice(image, image + 1)
-                matches = match_patches(
-                    a.boxes[one], a.flip[one], views.grids[q],
-                    b.boxes[one], b.flip[one], views.grids[v],
-                )  # fmt: skip
                 tokens = [(0, 0)]
-                if config.matching:
+                if config.matching != "none":
+                    matches = MATCHERS[config.matching](
+                        a.boxes[one], a.flip[one], views.grids[q],
+                        b.boxes[one], b.flip[one], views.grids[v],
+                    )  # fmt: skip
                     both = zip(matches.index_a[0], matches.index_b[0], strict=True)
                     tokens += [
                         (int(i), int(j))
@@ -101,8 +102,8 @@ def slow_loss(method: PWSelf, views: MultiCropViews) -> Tensor:
 
 
 @pytest.mark.parametrize("cls_weight", [None, 0.0, 0.8, 1.0])
-@pytest.mark.parametrize("matching", [True, False])
-def test_the_loss_is_the_definition(cls_weight: float | None, matching: bool) -> None:
+@pytest.mark.parametrize("matching", ["thinned", "nearest", "none"])
+def test_the_loss_is_the_definition(cls_weight: float | None, matching: Matching) -> None:
     config = replace(PWSELF_CONFIG, cls_weight=cls_weight, matching=matching)
     method = make_method(config)
     batch = scene_batch(0, 1, 2)
@@ -122,10 +123,10 @@ def test_heads_and_centres_apart_are_the_definition_too(centre: Centre, shared_h
     assert total_loss(method, batch, step_at()) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("options", [{}, {"shared_head": False}, {"matching": False}])
-def test_the_gradient_is_that_of_the_loss_written_out(options: dict[str, bool]) -> None:
+@pytest.mark.parametrize("options", [{}, {"shared_head": False}, {"matching": "none"}])
+def test_the_gradient_is_that_of_the_loss_written_out(options: dict[str, Any]) -> None:
     """Of every weight, whatever goes backward in parts."""
-    config = replace(PWSELF_CONFIG, **options)  # type: ignore[arg-type]
+    config = replace(PWSELF_CONFIG, **options)
     method, written = make_method(config), make_method(config)
     make_step(method, scene_batch(0, 1), step_at())
     with torch.no_grad():

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from patchwise.augment.multicrop import MultiCropViews
+from patchwise.configs.methods import Matching
 from patchwise.methods.pwself import PWSelf
 from patchwise.methods.token_pairs import pair_tokens, select_rows
 from tests.small_runs import PWSELF_CONFIG, scene_batch, small_vit, step_at
@@ -16,14 +17,14 @@ def views() -> MultiCropViews:
 
 
 @pytest.mark.parametrize("cls_weight", [None, 0.0, 0.3, 1.0])
-@pytest.mark.parametrize("matching", [True, False])
-def test_all_weights_sum_to_one(matching: bool, cls_weight: float | None) -> None:
+@pytest.mark.parametrize("matching", ["thinned", "nearest", "none"])
+def test_all_weights_sum_to_one(matching: Matching, cls_weight: float | None) -> None:
     pairs = pair_tokens(views(), matching=matching, cls_weight=cls_weight)
     assert sum(float(one.pairs.weight.sum()) for one in pairs) == pytest.approx(1, rel=1e-5)
 
 
 def test_partners_are_of_one_image_and_never_of_one_view() -> None:
-    for one in pair_tokens(views(), matching=True, cls_weight=None):
+    for one in pair_tokens(views(), matching="thinned", cls_weight=None):
         resolution, pairs = one.resolution, one.pairs
         of_teacher = pairs.teacher // TOKENS[0]
         of_student = pairs.student // TOKENS[resolution]
@@ -35,7 +36,7 @@ def test_partners_are_of_one_image_and_never_of_one_view() -> None:
 
 
 def test_cls_is_matched_with_cls_and_patches_with_patches() -> None:
-    for one in pair_tokens(views(), matching=True, cls_weight=None):
+    for one in pair_tokens(views(), matching="thinned", cls_weight=None):
         resolution, pairs = one.resolution, one.pairs
         teacher_is_cls = pairs.teacher % TOKENS[0] == 0
         student_is_cls = pairs.student % TOKENS[resolution] == 0
@@ -44,7 +45,7 @@ def test_cls_is_matched_with_cls_and_patches_with_patches() -> None:
 
 
 def test_the_share_of_cls_is_its_weight() -> None:
-    for one in pair_tokens(views(), matching=True, cls_weight=0.7):
+    for one in pair_tokens(views(), matching="thinned", cls_weight=0.7):
         resolution, pairs = one.resolution, one.pairs
         is_cls = pairs.teacher % TOKENS[0] == 0
         image_pairs = 3 * 6 * 2 / 2 if resolution == 0 else 3 * 6
@@ -61,7 +62,7 @@ def test_passes_of_fewer_views_hold_the_same_pairs(views_per_pass: int) -> None:
     def named(views_per_pass: int) -> set[tuple[int, ...]]:
         found: set[tuple[int, ...]] = set()
         for one in pair_tokens(
-            views(), matching=True, cls_weight=0.3, views_per_pass=views_per_pass
+            views(), matching="thinned", cls_weight=0.3, views_per_pass=views_per_pass
         ):
             tokens = TOKENS[one.resolution]
             shift = (2 * one.resolution + one.first) * count * tokens
@@ -71,7 +72,9 @@ def test_passes_of_fewer_views_hold_the_same_pairs(views_per_pass: int) -> None:
         return found
 
     assert named(views_per_pass) == named(0)
-    passes = pair_tokens(views(), matching=True, cls_weight=None, views_per_pass=views_per_pass)
+    passes = pair_tokens(
+        views(), matching="thinned", cls_weight=None, views_per_pass=views_per_pass
+    )
     assert all(one.views <= views_per_pass for one in passes)
 
 

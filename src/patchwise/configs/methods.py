@@ -8,6 +8,7 @@ from patchwise.configs.option import option
 from patchwise.configs.views import PatchColourConfig, ViewsConfig
 
 Centre = Literal["position", "kind", "none"]
+Matching = Literal["thinned", "nearest", "none"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,11 @@ class PWSelfConfig(DistillationConfig):
     """PW-Self: patches are matched too, and recoloured one by one. Source: arXiv:2310.18651."""
 
     name: Literal["pwself"] = option("pwself", "The method.")
-    matching: bool = option(True, "Match the patches of two views by geometry, not CLS alone.")
+    matching: Matching = option(
+        "thinned",
+        "Which patches of two views are paired; thinned: the paper's, over the overlap; nearest: "
+        "each of the student's with the teacher's that its centre lies in; none: CLS alone.",
+    )
     recolour_patches: bool = option(True, "Recolour every patch of a view on its own.")
     patch_colour: PatchColourConfig = option(PatchColourConfig(), "How patches are recoloured.")
     shared_head: bool = option(True, "One head for CLS and patches; if not, one for each.")
@@ -90,6 +95,7 @@ class PWSelfConfig(DistillationConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_choice("PWSelfConfig", get_args(Matching), matching=self.matching)
         if self.cls_weight is not None:
             check_within("PWSelfConfig", 0.0, 1.0, cls_weight=self.cls_weight)
 

@@ -17,7 +17,7 @@ class HeadedBackbone(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = _make_head(backbone, config)
-        apart = config.matching and not config.shared_head
+        apart = config.matching != "none" and not config.shared_head
         self.patch_head = _make_head(backbone, config) if apart else None
 
     @property

@@ -71,7 +71,7 @@ class PWSelf(Method[MultiCropViews, CentreSum]):
         self.student = HeadedBackbone(backbone, config)
         self.teacher = EMATeacher(self.student)
         side = config.views.global_px // backbone.patch_px
-        positions = 1 + side * side if config.matching else 1
+        positions = 1 if config.matching == "none" else 1 + side * side
         rows = {"position": positions, "kind": min(2, positions), "none": 1}[config.centre]
         self.register_buffer("centre", torch.zeros(rows, config.prototypes))
         self.centre: Tensor
@@ -217,7 +217,9 @@ class PWSelf(Method[MultiCropViews, CentreSum]):
     def _matched(self, output: BackboneOutput) -> Float[Tensor, "VB N D"]:
         """Return the tokens that are matched: CLS, and the patches if they are."""
         cls = output.cls[:, None]
-        return torch.cat([cls, output.patches], dim=1) if self.config.matching else cls
+        if self.config.matching == "none":
+            return cls
+        return torch.cat([cls, output.patches], dim=1)
 
     def _is_of(self, number: int, position: Int[Tensor, " P"]) -> Bool[Tensor, " P"]:
         """Tell which tokens a head is for."""
