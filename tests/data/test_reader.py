@@ -36,7 +36,7 @@ def test_candidates_are_the_neighbours_from_a_random_one_on_then_the_image() -> 
     nearby = Nearby(np.array([[1, 2, 3], [0, 2, 3]]), seed=0)
     firsts = set()
     for epoch in range(50):
-        own, other = nearby.candidates(np.array([0, 1]), epoch)
+        own, other = nearby.candidates(np.array([0, 1]), epoch).tolist()
         assert own in ([1, 2, 3, 0], [2, 3, 1, 0], [3, 1, 2, 0])
         assert other in ([0, 2, 3, 1], [2, 3, 0, 1], [3, 0, 2, 1])
         firsts.add((own[0], other[0]))
