@@ -164,6 +164,13 @@ def test_what_stands_in_for_a_bad_image_is_read_once_more_at_most() -> None:
     assert sum(source.reads.values()) <= 23 + 4
 
 
+def test_only_what_cannot_be_foreseen_is_read_by_this_process() -> None:
+    source = Counted(23, bad=frozenset({3}))
+    stream = BatchStream(source, batch=10, seed=1, workers=1, residence=HERE)
+    list(islice(stream.batches(BadImages("numbered")), 50))
+    assert sum(source.reads.values()) <= 1  # image 4 in place of 3
+
+
 def test_workers_end_when_every_image_is_here() -> None:
     stream = BatchStream(Numbered(20), batch=5, seed=1, workers=2, residence=HERE)
     batches = stream.batches(BadImages("numbered"))
@@ -203,7 +210,7 @@ def test_too_many_bad_images_end_the_run_at_the_same_step(
 @pytest.mark.bad_input
 def test_a_long_row_of_bad_images_is_not_read_to_its_end() -> None:
     source = Counted(200, bad=frozenset(range(200)))
-    stream = BatchStream(source, batch=5, seed=1, residence=HERE)
+    stream = BatchStream(source, batch=50, seed=1, residence=HERE)
     with pytest.raises(DataError, match="at most 3 bad images, got 4 so far"):
         next(stream.batches(BadImages("numbered", tolerated=3)))
     assert sum(source.reads.values()) <= 8

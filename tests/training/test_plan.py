@@ -11,6 +11,7 @@ from patchwise.errors import ConfigError
 from patchwise.training.plan import (
     build_training,
     count_bad_images,
+    find_residences,
     forecast,
     make_plan,
     open_stream,
@@ -67,6 +68,36 @@ def test_a_stream_goes_on_where_it_is_told_to() -> None:
         assert torch.equal(batch.pixels, expected.pixels)
         assert torch.equal(batch.ids, expected.ids)
         assert batch.epoch == expected.epoch == 1
+
+
+def test_images_in_memory_change_nothing() -> None:
+    plan = make_plan(run_config(), open_source("scenes:18"), None)
+    said: list[str] = []
+    residences = find_residences(plan, said.append)
+    assert said == ["keeping 18 images, 0 MiB, on cpu after the first epoch"]
+    streams = (
+        open_stream(plan, count_bad_images(plan), start_step=3, say=print, residences=where)
+        for where in (residences, None)
+    )
+    for (kept, plain), _ in zip(zip(*streams, strict=True), range(15), strict=False):
+        assert torch.equal(kept["images"].pixels, plain["images"].pixels)
+        assert torch.equal(kept["images"].ids, plain["images"].ids)
+        assert kept["images"].epoch == plain["images"].epoch
+
+
+def test_images_stay_nowhere_on_request() -> None:
+    config = run_config()
+    config = replace(config, data=replace(config.data, keep="none"))
+    said: list[str] = []
+    plan = make_plan(config, open_source("scenes:18"), None)
+    assert find_residences(plan, said.append) == {}
+    assert said == []
+
+
+def test_the_forecast_says_that_it_is_of_the_first_epoch() -> None:
+    said: list[str] = []
+    forecast(make_plan(run_config(), open_source("scenes:8"), None), said.append)
+    assert said == ["measuring some steps in float32, of the first epoch ..."]
 
 
 def test_the_forecast_keeps_a_precision_that_was_given() -> None:

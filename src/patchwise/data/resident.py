@@ -172,10 +172,9 @@ def _first_wanted(
         ids = job.ids
         if reader.nearby is not None:
             ids = np.concatenate([ids, reader.nearby.candidates(ids, job.epoch)[:, 0]])
-        new, first = np.unique(ids, return_index=True)
-        first = first[~wanted[new]]
+        new = np.unique(ids[~wanted[ids]])
         wanted[new] = True
-        yield job, ids[np.sort(first)]
+        yield job, new
         if wanted.all():
             return
 
