@@ -1,10 +1,13 @@
 """From settings to something that can be trained."""
 
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from patchwise.data.source import open_source
 from patchwise.errors import ConfigError
@@ -16,6 +19,7 @@ from patchwise.training.plan import (
     make_plan,
     open_stream,
 )
+from tests.data.numbered import Numbered
 from tests.small_runs import run_config, small_vit
 
 
@@ -83,6 +87,24 @@ def test_images_in_memory_change_nothing() -> None:
         assert torch.equal(kept["images"].pixels, plain["images"].pixels)
         assert torch.equal(kept["images"].ids, plain["images"].ids)
         assert kept["images"].epoch == plain["images"].epoch
+
+
+def test_later_epochs_read_no_image() -> None:
+    seen: list[int] = []
+
+    class Counted(Numbered):
+        def read(self, index: int) -> NDArray[np.uint8]:
+            seen.append(index)
+            return super().read(index)
+
+    plan = make_plan(run_config(), Counted(12), None)
+    residences = find_residences(plan, print)
+    seen.clear()
+    stream = open_stream(
+        plan, count_bad_images(plan), start_step=0, say=print, residences=residences
+    )
+    list(islice(stream, 9))
+    assert sorted(seen) == list(range(12))
 
 
 def test_images_stay_nowhere_on_request() -> None:
