@@ -9,8 +9,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from patchwise.configs.run import DataConfig, Keep
 from patchwise.data.source import open_source
 from patchwise.errors import ConfigError
+from patchwise.training import plan as module
+from patchwise.training.forecast import Measurement
 from patchwise.training.plan import (
     build_training,
     count_bad_images,
@@ -114,6 +117,19 @@ def test_images_stay_nowhere_on_request() -> None:
     plan = make_plan(config, open_source("scenes:18"), None)
     assert find_residences(plan, said.append) == {}
     assert said == []
+
+
+def test_the_forecast_counts_the_memory_of_images_that_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "measure", lambda training, stream: Measurement(10.0, 1000))
+    peaks = []
+    choices: tuple[Keep, ...] = ("none", "device")
+    for keep in choices:
+        config = replace(run_config(), data=DataConfig(workers=0, keep=keep))
+        plan = make_plan(config, open_source("scenes:8"), None)
+        peaks.append(forecast(plan, lambda _: None)[1].peak_bytes)
+    assert peaks == [1000, 1000 + 8 * 3 * 64 * 64]
 
 
 def test_the_forecast_says_that_it_is_of_the_first_epoch() -> None:

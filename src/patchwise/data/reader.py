@@ -53,7 +53,7 @@ class Nearby:
     nearest: NearestIds
     seed: int
 
-    def candidates(self, ids: NDArray[np.int64], epoch: int) -> Int64[np.ndarray, "B k+1"]:
+    def candidates(self, ids: NDArray[np.int64], epoch: int) -> Int64[np.ndarray, "B candidates"]:
         """Return, for each image, its neighbours from a random one on, then the image itself.
 
         The latter is known to be good: there is always something to go with it.

@@ -45,7 +45,7 @@ class ResidentImages:
     """Images on a device, each in its own size, with the rows of its channels in whole words.
 
     Memory: 3 x height x width bytes an image, the width rounded up to a multiple of 16. While a
-    batch is put together, its padded pixels once more and half of that again for their places.
+    batch is put together, up to twice its padded pixels, and half of them for their places.
     """
 
     def __init__(self, number: int, residence: Residence) -> None:

@@ -18,7 +18,7 @@ from patchwise.methods import METHODS, build_method
 from patchwise.methods.method import Batch
 from patchwise.models.vit import ViT
 from patchwise.randomness import random_seed
-from patchwise.training.engine import Precision, build_fabric
+from patchwise.training.engine import Precision, build_fabric, check_device
 from patchwise.training.forecast import Forecast, Measurement, make_forecast, measure
 from patchwise.training.keeping import choose_residences, describe_residences
 from patchwise.training.loop import Training
@@ -197,13 +197,15 @@ def count_bad_images(plan: Plan) -> dict[str, BadImages]:
 def forecast(plan: Plan, say: Say) -> tuple[Plan, Forecast]:
     """Measure a few steps that are thrown away; settle the precision if it is open.
 
-    They decode their images, as the first epoch does, also where later ones need not.
+    They decode their images, as the first epoch does, also where later ones need not. To the
+    memory that they take that of the images which are to stay is added.
 
     Returns:
         The plan with its precision resolved, and what the run is expected to cost.
     """
     wanted = plan.config.train.precision
-    kept = bool(find_residences(plan, _say_nothing))
+    check_device(plan.config.train.device)
+    kept = sum(r.expected_bytes for r in find_residences(plan, _say_nothing).values())
     measured: dict[Precision, Measurement] = {}
     for precision in PRECISIONS if wanted is None else (wanted,):
         say(f"measuring some steps in {precision}{', of the first epoch' if kept else ''} ...")
@@ -212,7 +214,8 @@ def forecast(plan: Plan, say: Say) -> tuple[Plan, Forecast]:
     chosen = max(measured, key=lambda precision: measured[precision].images_per_s)
     config = replace(plan.config, train=replace(plan.config.train, precision=chosen))
     resolved = replace(plan, config=config)
-    return resolved, make_forecast(plan.total_steps, config.train.batch, chosen, measured)
+    cost = make_forecast(plan.total_steps, config.train.batch, chosen, measured)
+    return resolved, replace(cost, peak_bytes=cost.peak_bytes + kept)
 
 
 def _say_nothing(text: str) -> None:
