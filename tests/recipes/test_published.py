@@ -66,8 +66,10 @@ def test_head_teacher_and_centre(config: RunConfig) -> None:
     assert (method.head_hidden_dim, method.bottleneck_dim) == (2048, 256)
     assert (method.student_temperature, method.teacher_temperature) == (0.1, 0.04)
     assert (method.teacher_momentum, method.centre_momentum) == (0.996, 0.9)
+    assert method.centre == "position"
     assert (method.frozen_prototype_epochs, method.prototype_rate_scale) == (1.0, 1.0)
     assert isinstance(method, PWSelfConfig)
+    assert method.shared_head
     assert method.cls_weight is None  # all tokens count alike
 
 
