@@ -91,6 +91,19 @@ def test_workers_change_nothing(photographs: Path, tmp_path: Path, workers: int)
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_images_in_memory_change_nothing(
+    photographs: Path, tmp_path: Path, accumulate: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photographs / "empty.jpg").touch()
+    for keep in ("none", "device"):
+        settings = {**SETTINGS, "data.keep": keep, "train.accumulate": accumulate}
+        patchwise.train(photographs, out=tmp_path / keep, settings=settings)
+        said = capsys.readouterr().err
+        assert ("keeping 23 images, " in said) == (keep == "device")
+    assert losses(tmp_path / "none") == losses(tmp_path / "device")
+
+
 def test_accumulation_changes_nothing_but_memory(photographs: Path, tmp_path: Path) -> None:
     """Gradients of parts add up to the gradient of the whole."""
     train(photographs, tmp_path / "a")
@@ -225,7 +238,7 @@ def test_resuming_may_change_what_does_not_change_the_result(
     first = losses(out)
     (out / "results.json").unlink()
     list_checkpoints(out / "checkpoints")[0].unlink()
-    settings = {"data.tolerated_bad_images": 3, "data.workers": 1}
+    settings = {"data.tolerated_bad_images": 3, "data.workers": 1, "data.keep": "none"}
     result = patchwise.train(photographs, out=out, resume=True, settings=settings, quiet=True)
     assert result.complete
     assert read_config(out / "config.toml").data.tolerated_bad_images == 3

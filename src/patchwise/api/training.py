@@ -28,6 +28,7 @@ Settings = Mapping[str, Any]
 DEFAULT_RECIPE = "small"
 SCENES = "scenes"  # as validation: the synthetic scenes' own masks
 HOUSEKEEPING = (
+    "data.keep",
     "data.tolerated_bad_images",
     "data.workers",
     "train.checkpoint_every_steps",
