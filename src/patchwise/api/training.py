@@ -20,12 +20,13 @@ from patchwise.recipes import Facts, make_config, read_facts
 from patchwise.training.fit import fit_memory, parse_bytes
 from patchwise.training.folder import RunFolder
 from patchwise.training.forecast import Forecast
-from patchwise.training.plan import Plan, forecast, make_plan
+from patchwise.training.plan import Plan, find_residences, forecast, make_plan
 from patchwise.training.progress import duration
 from patchwise.training.run import TrainResult, execute, read_results
 
 Settings = Mapping[str, Any]
 DEFAULT_RECIPE = "small"
+_MOST_KEPT = 0.25  # share of a limit of memory that images may take
 SCENES = "scenes"  # as validation: the synthetic scenes' own masks
 HOUSEKEEPING = (
     "data.keep",
@@ -176,20 +177,31 @@ def _fitted(plan: Plan, fit: str | None, console: Console) -> Plan:
     """Return the plan with the batch worked off so that it fits, where that is asked for."""
     if fit is None:
         return plan
-    found = fit_memory(plan.config, parse_bytes(fit), console.print)
+    limit = parse_bytes(fit)
+    kept = sum(place.expected_bytes for place in find_residences(plan, _say_nothing).values())
+    data = plan.config.data
+    if data.keep == "auto" and kept > limit * _MOST_KEPT:
+        data, kept = replace(data, keep="none"), 0
+    found = fit_memory(plan.config, limit - kept, console.print)
     train, method = found.config.train, found.config.method
     console.print(
         f"fit: {found.images} of {train.batch} images at a time"
         + (", activations computed again" if train.recompute else "")
         + (f", {method.views_per_pass} view at a time" if method.views_per_pass else "")
         + f": {found.need.bytes / 2**30:.2f} GiB measured"
+        + (f", and {kept / 2**30:.2f} GiB for images" if kept else "")
     )
     chosen = replace(
         plan.config,
+        data=data,
         method=method,
         train=replace(train, precision=plan.config.train.precision),
     )
     return replace(plan, config=chosen)
+
+
+def _say_nothing(text: str) -> None:
+    """Keep what the run itself will say."""
 
 
 def _forecast(plan: Plan, console: Console) -> tuple[Plan, Forecast]:
