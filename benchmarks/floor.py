@@ -125,6 +125,6 @@ def multiply(rows: Tensor, prototypes: Tensor, gradient: Tensor, products: Produ
         for _ in range(products.scores):
             torch.mm(rows, some.mT, out=values)
         for _ in range(products.to_rows):
-            expected.addmm_(values, some)
+            torch.addmm(expected, values, some, out=expected)
         for _ in range(products.to_prototypes):
             torch.mm(values.mT, rows, out=gradient[start : start + BLOCK])
