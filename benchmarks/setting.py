@@ -29,6 +29,7 @@ class Setting:
     batch: int = 8
     local_count: int = 8
     shared_geometry: bool = False  # one draw of crops for a batch
+    recolour_patches: bool = False  # concerns the making of views alone
 
     def config(self, method: Literal["pwself", "dino"]) -> RunConfig:
         """Return the settings of a run; the prototypes move from the first step on."""
@@ -38,7 +39,7 @@ class Setting:
             config.method.views, local_count=self.local_count, shared_geometry=self.shared_geometry
         )
         kinds: dict[str, DINOConfig | PWSelfConfig] = {
-            "pwself": PWSelfConfig(recolour_patches=False),
+            "pwself": PWSelfConfig(recolour_patches=self.recolour_patches),
             "dino": DINOConfig(),
         }
         chosen = replace(
@@ -55,16 +56,23 @@ class Setting:
         sizes = torch.full((self.batch, 2), BASE_PX)
         return ImageBatch(pixels, sizes, torch.arange(self.batch), epoch=0)
 
-    def views(self) -> MultiCropViews:
-        """Return the views that our method makes of the images at the first step."""
+    def views(self, images: ImageBatch | None = None) -> MultiCropViews:
+        """Return the views that our method makes at the first step, of `images` if not given."""
         config = self.config("pwself")
+        assert isinstance(config.method, PWSelfConfig), "it was asked for"
         return make_multicrop(
-            self.images(),
+            self.images() if images is None else images,
             config.method.views,
-            patch_colour=None,
+            patch_colour=config.method.patch_colour if self.recolour_patches else None,
             patch_px=config.backbone.patch_px,
             seed=config.train.seed,
         )
+
+
+def build_views(setting: Setting) -> Act:
+    """Return what makes our views of images that are there."""
+    images = setting.images()
+    return lambda: setting.views(images)
 
 
 def build_ours(setting: Setting, method: Literal["pwself", "dino"]) -> Act:

@@ -10,6 +10,8 @@ variants in turn within each round, medians of the rounds. ViT-Ti/16, batch 8, 2
 - floor: the products that PW-Self needs, `benchmarks.floor`.
 - pwself, dino: ours, `benchmarks.setting`.
 - lightly-dino: `benchmarks.lightly_dino`, where lightly, timm and torchvision can be imported.
+- reference-views, views (only if asked for by ``--only``): making the views of a step, by Pillow
+  one after the other, and ours; not part of any step.
 
 With ``--growth``: time and peak memory of ours, see `benchmarks.growth`. All variants see the same
 images, and views of the same sizes. Two configurations at 65,536 prototypes take about ten minutes.
@@ -30,7 +32,8 @@ from benchmarks.growth import SWEEPS, measure_growth
 from benchmarks.lightly_dino import build_lightly_dino, missing
 from benchmarks.measuring import ROUNDS, machine, run_alone, seconds_in_turn
 from benchmarks.reference import Reference
-from benchmarks.setting import Act, Setting, build_ours
+from benchmarks.reference_views import build_reference_views
+from benchmarks.setting import Act, Setting, build_ours, build_views
 
 MEMORY_STEPS = 2
 
@@ -49,7 +52,10 @@ VARIANTS: dict[str, Callable[[Setting], Act]] = {
     "pwself": lambda setting: build_ours(setting, "pwself"),
     "dino": lambda setting: build_ours(setting, "dino"),
     "lightly-dino": build_lightly_dino,
+    "reference-views": build_reference_views,
+    "views": build_views,
 }
+ASKED_FOR = ("reference-views", "views")
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,8 @@ def arguments_of(variant: str, setting: Setting, rounds: int) -> list[str]:
         *("--locals", str(setting.local_count), "--rounds", str(rounds)),
         *("--threads", str(torch.get_num_threads())),
     ]
-    return [*given, "--shared-geometry"] if setting.shared_geometry else given
+    flags = {"--shared-geometry": setting.shared_geometry, "--recolour": setting.recolour_patches}
+    return given + [flag for flag, wanted in flags.items() if wanted]
 
 
 def measure(names: list[str], settings: list[Setting], rounds: int) -> list[Measured]:
@@ -99,12 +106,12 @@ def table(found: list[Measured]) -> str:
     setting, seconds = found[0].setting, {m.variant: m.seconds for m in found}
     lines = [f"\nK {setting.prototypes:,}, {setting.precision}, batch {setting.batch}"]
     lines.append(
-        f"{'':14}{'images/s':>10}{'s a step':>10}{'MiB':>9}{'x reference':>13}{'x floor':>9}"
+        f"{'':16}{'images/s':>10}{'s a step':>10}{'MiB':>9}{'x reference':>13}{'x floor':>9}"
     )
     for m in found:
         ratios = [_ratio(seconds, "reference", m.variant), _ratio(seconds, m.variant, "floor")]
         lines.append(
-            f"{m.variant:14}{m.images_per_s:10.2f}{m.seconds:10.3f}{m.peak_mib:9.0f}"
+            f"{m.variant:16}{m.images_per_s:10.2f}{m.seconds:10.3f}{m.peak_mib:9.0f}"
             f"{ratios[0]:>13}{ratios[1]:>9}"
         )
     lines.append(f"time of pwself / dino: {_ratio(seconds, 'pwself', 'dino')}")
@@ -134,7 +141,14 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     settings = [
-        Setting(k, precision, options.batch, options.locals, options.shared_geometry)
+        Setting(
+            prototypes=k,
+            precision=precision,
+            batch=options.batch,
+            local_count=options.locals,
+            shared_geometry=options.shared_geometry,
+            recolour_patches=options.recolour,
+        )
         for k in options.prototypes
         for precision in options.precision
     ]
@@ -167,10 +181,11 @@ def _parse() -> argparse.Namespace:
     add("--prototypes", type=int, nargs="+", default=[defaults["prototypes"]])
     add("--precision", nargs="+", choices=["float32", "bf16"], default=["float32"])
     add("--rounds", type=int, default=ROUNDS)
-    add("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    add("--only", nargs="+", choices=VARIANTS, default=[v for v in VARIANTS if v not in ASKED_FOR])
     add("--batch", type=int, default=defaults["batch"])
     add("--locals", type=int, default=defaults["local_count"], help="local views of an image")
     add("--shared-geometry", action="store_true", help="one draw of crops for a batch")
+    add("--recolour", action="store_true", help="recolour patches; for the making of views")
     add("--threads", type=int, default=0, help="of torch; 0: as torch has it")
     add("--growth", nargs="+", choices=SWEEPS, help="what to vary, for ours alone")
     add("--charts", type=Path, help="folder for the charts of --growth")

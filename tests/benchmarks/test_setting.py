@@ -1,5 +1,7 @@
 """All variants must see the same images in the same views."""
 
+from dataclasses import replace
+
 import torch
 from benchmarks.setting import Setting, build_ours
 
@@ -19,6 +21,13 @@ def test_the_views_are_those_that_our_method_makes() -> None:
     assert [tuple(pixels.shape) for pixels in views.pixels] == [(4, 3, 224, 224), (2, 3, 96, 96)]
     for ours, theirs in zip(made.pixels, views.pixels, strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_patches_are_recoloured_where_it_is_asked_for() -> None:
+    recoloured = replace(SMALL, recolour_patches=True)
+    views = recoloured.views(SMALL.images())
+    assert not torch.equal(views.pixels[0], SMALL.views().pixels[0])
+    assert torch.equal(views.crops[0].boxes, SMALL.views().crops[0].boxes)
 
 
 def test_both_methods_have_the_wanted_sizes_and_prototypes_that_move() -> None:

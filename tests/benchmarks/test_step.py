@@ -21,14 +21,16 @@ def test_what_was_not_measured_has_no_ratio() -> None:
 
 
 def test_a_command_line_tells_all_of_a_setting() -> None:
-    setting = Setting(7, "bf16", 3, 2, shared_geometry=True)
+    setting = Setting(7, "bf16", 3, 2, shared_geometry=True, recolour_patches=True)
     told = arguments_of("floor", setting, 4)
     for option, value in {
         "--alone": "floor", "--prototypes": "7", "--precision": "bf16", "--batch": "3",
         "--locals": "2", "--rounds": "4",
     }.items():  # fmt: skip
         assert told[told.index(option) + 1] == value
-    assert "--shared-geometry" in told
+    assert {"--shared-geometry", "--recolour"} <= set(told)
+    plain = arguments_of("floor", Setting(), 4)
+    assert not {"--shared-geometry", "--recolour"} & set(plain)
 
 
 @pytest.mark.slow
