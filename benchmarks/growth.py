@@ -90,6 +90,6 @@ def draw(
     line = Line("ours", points, marked=True)
     chart = Chart(file.stem, f"{label} by {_AXES[sweep]}", _AXES[sweep], label, (line,), "",
                   from_zero=True)  # fmt: skip
-    opened = f'<svg xmlns="http://www.w3.org/2000/svg">{_STYLE}'
+    opened = f'<svg xmlns="http://www.w3.org/2000/svg" width="720" height="472">{_STYLE}'
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(f"{opened}{draw_chart(chart)}</svg>\n", encoding="utf-8")

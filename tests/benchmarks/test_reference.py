@@ -119,6 +119,23 @@ def test_matches_are_those_of_the_vectorised_matcher(seed: int) -> None:
                 assert tokens_v == [0, *ours.index_b[image][valid].tolist()]
 
 
+@pytest.mark.parametrize("flips", [(False, False), (True, False), (True, True)])
+def test_a_range_that_rounding_takes_beyond_the_grid_is_cut(flips: tuple[bool, bool]) -> None:
+    """Half of 3 patches is rounded up to 2, both the first one and their number."""
+    a, b = Placed((0, 0, 4, 4), flips[0], 3), Placed((2, 2, 4, 4), flips[1], 3)
+    ours = match_patches(
+        torch.tensor([a.box]), torch.tensor([a.flip]), 3,
+        torch.tensor([b.box]), torch.tensor([b.flip]), 3,
+    )  # fmt: skip
+    valid = ours.valid[0]
+    expected = (
+        [0, *ours.index_a[0][valid].tolist()],
+        [0, *ours.index_b[0][valid].tolist()],
+    )
+    assert match_image(a, b) == expected
+    assert valid.sum() == 1
+
+
 def test_views_that_only_touch_match_by_cls_alone() -> None:
     left, right = Placed((0, 0, 4, 4), False, 2), Placed((0, 4, 4, 4), True, 2)
     assert match_image(left, right) == ([0], [0])
