@@ -81,6 +81,14 @@ def test_a_patch_is_recoloured_by_itself() -> None:
     assert (a.reshape(4, 16, 4, 16, 3) != tiles).any(axis=(1, 3, 4)).all()
 
 
+def test_patches_that_nothing_changes_stay_where_they_are() -> None:
+    config = PatchColourConfig(
+        brightness=0.0, hue=0.0, blur_sigma_px=(0.1, 0.1), sharpness_prob=0.0, posterise_prob=0.0
+    )
+    same = recolour_patches(noise(), config, 16, Random(0))
+    assert np.array_equal(np.asarray(same), np.asarray(noise()))
+
+
 def test_a_third_of_a_turn_makes_red_green() -> None:
     red = Image.new("RGB", (2, 2), (255, 0, 0))
     assert np.asarray(turn_hue(red, 1 / 3))[0, 0].tolist() == pytest.approx([0, 255, 0], abs=8)
