@@ -78,8 +78,8 @@ def test_loss_gradients_centre_and_teacher_are_ours(name: str) -> None:
     carries, total = [], 0.0
     for part in method.losses(views, step):
         part.total.backward()  # type: ignore[no-untyped-call]
-        assert part.carry is not None
-        carries.append(part.carry)
+        if part.carry is not None:
+            carries.append(part.carry)
         total += float(part.total.detach())
 
     loss, centre = reference.loss(views)
