@@ -27,7 +27,9 @@ def test_the_rows_are_those_that_our_pairs_name(local_count: int) -> None:
     views = replace(PWSELF_CONFIG.views, local_count=local_count)
     method = PWSelf(small_vit(), replace(PWSELF_CONFIG, views=views))
     made = method.make_views(scene_batch(0, 1, 2), step_at())
-    pairs = [one.pairs for one in pair_tokens(made, matching=True, cls_weight=None)]
+    pairs = [
+        one.pairs for one in pair_tokens(made, matching=method.config.matching, cls_weight=None)
+    ]
     rows = count_rows(made)
     assert rows.student == tuple(len(set(group.student.tolist())) for group in pairs)
     assert rows.teacher == len(set(torch.cat([group.teacher for group in pairs]).tolist()))
