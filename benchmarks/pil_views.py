@@ -1,4 +1,4 @@
-"""Views made by PIL, one image at a time, from the parameters that the batched ones were drawn with.
+"""Views made by PIL, one image at a time, from the numbers that batched ones are made from.
 
 DINO's transforms as its published code composes them, with torchvision's PIL backend rewritten:
 what ``patchwise.augment`` is compared with.

@@ -4,10 +4,15 @@
 
 Without ``PATCHWISE_DATA`` synthetic scenes, enlarged, take the place of photographs. Views are 2 of
 224 px and 8 of 96 px with DINO's settings. PIL makes the same views, from the same drawn numbers,
-one after the other, as DINO's code does; both end in normalised float32 batches. Patches are recoloured
-with PW-Self's settings, beside loops over the tiles that use the same operations on one tile at a
-time, of torch and of PIL. All in turn, one thread, medians of five rounds. Decoding is not counted.
+one after the other, as DINO's code does; both end in normalised float32 batches. Patches are
+recoloured with PW-Self's settings, beside loops over the tiles that use the same operations on one
+tile at a time, of torch and of PIL. All in turn, one thread, medians of five rounds. Decoding is
+not counted.
 """
+
+import dataclasses
+import functools
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -16,6 +21,7 @@ from PIL import Image
 from benchmarks import pil_views
 from benchmarks.measuring import machine, seconds_in_turn
 from benchmarks.photographs import Picture, are_there, pictures
+from benchmarks.pil_differences import as_images, as_tensor, differences
 from patchwise.augment.crop import Crops, apply_crops, sample_crops
 from patchwise.augment.draw import DrawKey
 from patchwise.augment.multicrop import MultiCropViews, make_multicrop
@@ -25,9 +31,11 @@ from patchwise.augment.patch_photometric import (
     apply_patch_photometric,
     sample_patch_photometric,
 )
-from patchwise.augment.photometric import Photometric, apply_photometric, sample_photometric
+from patchwise.augment.photometric import Photometric, sample_photometric
+from patchwise.configs.backbone import ViTConfig
 from patchwise.configs.views import PatchColourConfig, ViewsConfig
 from patchwise.data.images import collate
+from patchwise.models.vit import ViT
 from patchwise.normalisation import normalise
 from patchwise.ops import colour
 from patchwise.types import ImageBatch
@@ -68,12 +76,6 @@ def by_pil(images: list[Image.Image], batch: ImageBatch) -> list[torch.Tensor]:
     return made
 
 
-def as_tensor(images: list[Image.Image]) -> torch.Tensor:
-    """Return images of one size in [0, 1], [B, 3, H, W]."""
-    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
-    return pixels.permute(0, 3, 1, 2).float().div_(255).contiguous()
-
-
 def tiles_by_torch(images: torch.Tensor, params: PatchPhotometric) -> torch.Tensor:
     """Recolour tile after tile with the operations of the library."""
     result = images.clone()
@@ -85,7 +87,9 @@ def tiles_by_torch(images: torch.Tensor, params: PatchPhotometric) -> torch.Tens
     return result
 
 
-def recolour_tile(tile: torch.Tensor, params: PatchPhotometric, at: tuple[int, int]) -> torch.Tensor:
+def recolour_tile(
+    tile: torch.Tensor, params: PatchPhotometric, at: tuple[int, int]
+) -> torch.Tensor:
     """Recolour one tile [1, 3, p, p]."""
     turn, factor = params.hue[at].view(1), params.brightness[at].view(1)
     for op in params.order[at].tolist():
@@ -109,11 +113,6 @@ def tiles_by_pil(images: list[Image.Image], params: PatchPhotometric) -> None:
         y, x = patch // columns * PATCH_PX, patch % columns * PATCH_PX
         tile = images[image].crop((x, y, x + PATCH_PX, y + PATCH_PX))
         images[image].paste(pil_views.recolour_tile(tile, params, (image, patch)), (x, y))
-
-
-def as_images(views: torch.Tensor) -> list[Image.Image]:
-    pixels = (views * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
-    return [Image.fromarray(image) for image in pixels]
 
 
 def time_views(batch: ImageBatch, images: list[Image.Image]) -> None:
@@ -161,6 +160,46 @@ def time_patches(batch: ImageBatch) -> None:
     print_ms("patches, parameters given", seconds_in_turn(variants))
 
 
+def time_growth(photos: list[Picture]) -> None:
+    """Print whether time grows as the number of images and of views does."""
+    batches = {n: collate((photos * n)[:n], list(range(n)), epoch=0) for n in (4, 8, 16, 32)}
+    settings = {n: dataclasses.replace(VIEWS, local_count=n) for n in (2, 4, 8, 16)}
+    variants: dict[str, Callable[[], object]] = {
+        f"{n} images": functools.partial(ours, batch) for n, batch in batches.items()
+    }
+    variants |= {
+        f"{n} local views": functools.partial(ours, batches[BATCH], views)
+        for n, views in settings.items()
+    }
+    times = seconds_in_turn(variants)
+    for name, each in times.items():
+        number = int(name.split()[0]) if "images" in name else BATCH
+        print(f"{name}: {each / number * 1e3:.2f} ms an image")
+
+
+def time_step(batch: ImageBatch) -> None:
+    """Print views beside forward and backward of a ViT-Ti/16 on them, float32."""
+    vit = ViT(ViTConfig(dim=192, depth=12, heads=3, patch_px=16, image_px=224))
+    views = make_multicrop(batch, VIEWS, patch_colour=PATCHES, patch_px=PATCH_PX, seed=0)
+
+    def step() -> None:
+        with torch.no_grad():
+            vit(views.pixels[0])  # the teacher
+        for pixels in views.pixels:
+            vit(pixels).patches.square().mean().backward()
+
+    def make() -> None:
+        make_multicrop(batch, VIEWS, patch_colour=PATCHES, patch_px=PATCH_PX, seed=0)
+
+    times = seconds_in_turn({"views": make, "backbone": step}, rounds=3)
+    ms = {name: each / BATCH * 1e3 for name, each in times.items()}
+    share = ms["views"] / sum(ms.values())
+    print(
+        f"ViT-Ti/16, no head: views with patch colours {ms['views']:.1f} ms an image, "
+        f"backbones {ms['backbone']:.0f}: a share of {share:.3f}"
+    )
+
+
 def main() -> None:
     """Print all of it."""
     torch.set_num_threads(1)
@@ -171,6 +210,11 @@ def main() -> None:
     print("photographs" if are_there() else "synthetic scenes", [i.size for i in images])
     time_views(batch, images)
     time_patches(batch)
+    time_growth(pixels)
+    time_step(batch)
+    print("mean absolute differences from PIL, grey levels of 255")
+    for name, value in differences(pictures(16)).items():
+        print(f"{name:32s} {value:.3f}")
 
 
 if __name__ == "__main__":
