@@ -121,6 +121,9 @@ def gaussian_blur(
         border: What lies beyond the image: its mirror image about the outermost pixels, or its
             outermost pixels repeated.
 
+    Returns:
+        Equal to the sum over the window to 1e-6: weights below 1e-9 of the middle's count as 0.
+
     Raises:
         RangeError: a window is not odd.
         ChoiceError: ``border`` is unknown.

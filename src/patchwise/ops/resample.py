@@ -127,7 +127,8 @@ def resample_boxes(
         size_px: Side of the results.
 
     Returns:
-        Values scaled by 1 / 255 and clamped to [0, 1], not rounded.
+        Values scaled by 1 / 255 and clamped to [0, 1], not rounded; equal to products with whole
+        matrices to 1e-5.
     """
     images = F.pad(images, (0, -images.shape[3] % _PIECE_PX))
     blocks = math.ceil(size_px / _BLOCK_PX)
