@@ -58,7 +58,7 @@ def make_step(method: Method[Any, Any], batch: Batch, step: Step) -> list[StepLo
 
 def carries_of(losses: list[StepLoss[Any]]) -> list[Any]:
     """What a step's losses carry to ``after_step``."""
-    return [loss.carry for loss in losses]
+    return [loss.carry for loss in losses if loss.carry is not None]
 
 
 def total_loss(method: Method[Any, Any], batch: Batch, step: Step) -> float:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from patchwise.models.vit import ViT
     from patchwise.models.weights import load_backbone, save_backbone
     from patchwise.normalisation import normalise
-    from patchwise.ops.geometry import match_patches
+    from patchwise.ops.geometry import match_nearest_patches, match_patches
     from patchwise.recipes import RECIPES
     from patchwise.training.run import TrainResult
 
@@ -45,6 +45,7 @@ _HOMES = {
     "evaluate": "patchwise.api",
     "forecast_training": "patchwise.api",
     "load_backbone": "patchwise.models.weights",
+    "match_nearest_patches": "patchwise.ops.geometry",
     "match_patches": "patchwise.ops.geometry",
     "matched_distillation_loss": "patchwise.losses.matched_distillation",
     "normalise": "patchwise.normalisation",
@@ -76,6 +77,7 @@ __all__ = [
     "evaluate",
     "forecast_training",
     "load_backbone",
+    "match_nearest_patches",
     "match_patches",
     "matched_distillation_loss",
     "normalise",

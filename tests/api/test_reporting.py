@@ -108,7 +108,7 @@ def test_photographs_with_hostile_names(tmp_path: Path) -> None:
 
 
 def test_dino_has_no_figure_of_matched_patches(tmp_path: Path) -> None:
-    settings = {**TINY, "method.matching": False, "method.recolour_patches": False}
+    settings = {**TINY, "method.matching": "none", "method.recolour_patches": False}
     patchwise.train("scenes:12", out=tmp_path / "run", settings=settings, quiet=True)
     page = patchwise.report(tmp_path / "run").read_text(encoding="utf-8")
     assert 'id="matches"' not in page

@@ -68,7 +68,7 @@ def test_the_settings_of_a_run_can_be_taken(photograph: Path, tmp_path: Path) ->
 
 
 def test_a_recipe_without_patches_shows_views_alone(photograph: Path, tmp_path: Path) -> None:
-    settings = {**FEW, "method.matching": False}
+    settings = {**FEW, "method.matching": "none"}
     page = patchwise.views(photograph, out=tmp_path / "v.html", settings=settings).read_text()
     assert 'id="matches"' not in page
 

@@ -39,7 +39,7 @@ VIEWS = ViewsConfig(base="square", aspect=(0.1, 1 / 3), blur_probs=(1.0, 0.0, 0.
 CONFIGS = [
     make_config(),
     make_config(DINOConfig(prototypes=7)),
-    make_config(PWSelfConfig(cls_weight=0.25, matching=False)),
+    make_config(PWSelfConfig(cls_weight=0.25, matching="none")),
     make_config(PWSelfConfig(views=VIEWS)),
     dataclasses.replace(
         make_config(),
@@ -122,7 +122,9 @@ def test_what_can_be_none_is_so_by_default(section: type[Any]) -> None:
         ("train.precision=none", None),
         ("method.cls_weight=None", None),
         ("method.cls_weight=1", 1.0),
-        ("method.matching=false", False),
+        ("method.matching=nearest", "nearest"),
+        ("method.matching=none", "none"),
+        ("method.centre=none", "none"),
         ("method.views.base=square", "square"),
         ("method.views.aspect=[0.5, 2]", (0.5, 2.0)),
         ("method.views.blur_probs=[1, 0.1, 0]", (1.0, 0.1, 0.0)),
@@ -139,6 +141,11 @@ def test_one_option_is_changed_and_nothing_else(text: str, value: object) -> Non
     found = dict(flatten(dataclasses.asdict(after)))
     assert found == expected
     assert type(found[name]) is type(value)
+
+
+def test_none_undoes_an_optional_word() -> None:
+    config = apply_settings(make_config(), {"train.precision": "bf16"})
+    assert apply_settings(config, {"train.precision": None}) == make_config()
 
 
 def test_settings_are_checked_together() -> None:
@@ -214,9 +221,9 @@ def test_unknown_names_are_refused_with_the_nearest(name: str, got: str, toml: W
 
 @pytest.mark.bad_input
 def test_options_of_another_method_are_refused() -> None:
-    assert refusal("method.matching=true", method=DINOConfig()) == (
+    assert refusal("method.matching=nearest", method=DINOConfig()) == (
         "config: key 'method.matching' must be an option, got an unknown name; "
-        "did you mean 'method.name'?"
+        "did you mean 'method.centre'?"
     )
 
 
@@ -235,10 +242,11 @@ def test_options_of_another_method_are_refused() -> None:
         ("train.batch=64.0", "train.batch", "valid integer", "64.0"),
         ("train.batch=none", "train.batch", "valid integer", "None"),
         ("train.seed=1979-05-27", "train.seed", "valid integer", "'1979-05-27'"),
-        ("method.matching=1", "method.matching", "valid boolean", "1"),
-        ("method.matching=True", "method.matching", "valid boolean", "'True'"),
+        ("method.matching=1", "method.matching", "'thinned', 'nearest' or 'none'", "1"),
+        ("method.matching=true", "method.matching", "'thinned', 'nearest' or 'none'", "True"),
+        ("method.views.flip_prob=True", "method.views.flip_prob", "valid number", "'True'"),
         ("train.device=gpu", "train.device", "'cpu' or 'cuda'", "'gpu'"),
-        ("train.device=none", "train.device", "'cpu' or 'cuda'", "None"),
+        ("train.device=none", "train.device", "'cpu' or 'cuda'", "'none'"),
         ("train.precision=fp16", "train.precision", "'float32' or 'bf16'", "'fp16'"),
         ("method.cls_weight=much", "method.cls_weight", "valid number", "'much'"),
         ("method.views.base=3", "method.views.base", "'short' or 'square'", "3"),

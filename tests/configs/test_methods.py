@@ -1,6 +1,7 @@
 """Settings of methods: the papers' defaults, and what cannot be."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from patchwise.configs.methods import METHOD_CONFIGS, DINOConfig, DistillationConfig, PWSelfConfig
-from patchwise.errors import RangeError
+from patchwise.errors import ChoiceError, RangeError
 
 
 @pytest.mark.parametrize("name", METHOD_CONFIGS)
@@ -28,7 +29,8 @@ def test_defaults_are_the_published_ones() -> None:
     assert (config.prototypes, config.head_hidden_dim, config.bottleneck_dim) == (65536, 2048, 256)
     assert (config.student_temperature, config.teacher_temperature) == (0.1, 0.04)
     assert (config.teacher_momentum, config.centre_momentum) == (0.996, 0.9)
-    assert (config.matching, config.recolour_patches, config.cls_weight) == (True, True, None)
+    assert (config.matching, config.cls_weight) == ("thinned", None)
+    assert config.recolour_patches
 
 
 @pytest.mark.parametrize("kind", METHOD_CONFIGS.values())
@@ -74,6 +76,14 @@ def test_sizes_and_temperatures_must_be_positive(
     change: dict[str, Any] = {name: 0}
     with pytest.raises(RangeError, match=rf"^{kind.__name__}: {name} must be positive, got 0$"):
         dataclasses.replace(kind(), **change)
+
+
+@pytest.mark.bad_input
+def test_an_unknown_matching_is_named_with_the_nearest() -> None:
+    change: dict[str, Any] = {"matching": "thin"}
+    message = "matching must be one of nearest, none, thinned, got 'thin'; did you mean 'thinned'?"
+    with pytest.raises(ChoiceError, match=re.escape(message)):
+        PWSelfConfig(**change)
 
 
 @pytest.mark.bad_input

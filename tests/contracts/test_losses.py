@@ -10,11 +10,8 @@ from torch import Tensor
 
 import patchwise.losses
 from patchwise.errors import ShapeError
-from patchwise.losses.matched_distillation import (
-    MatchedDistillationLoss,
-    TokenPairs,
-    matched_distillation_loss,
-)
+from patchwise.losses.matched_distillation import MatchedDistillationLoss, TokenPairs
+from tests.losses.by_scores import distil
 
 Inputs = tuple[Tensor, ...]
 
@@ -51,11 +48,14 @@ def distillation_pairs(weight: Tensor, order: Tensor) -> TokenPairs:
 CASES: dict[str, Case] = {
     "matched_distillation": Case(
         inputs=distillation_inputs,
-        function=lambda student, teacher, weight, order: matched_distillation_loss(
-            student, teacher, distillation_pairs(weight, order), teacher_temperature=0.04
+        function=lambda student, teacher, weight, order: distil(
+            student, teacher, distillation_pairs(weight, order)
         ),
         module=lambda student, teacher, weight, order: MatchedDistillationLoss()(
-            student, teacher, distillation_pairs(weight, order), teacher_temperature=0.04
+            student,
+            torch.eye(6, dtype=student.dtype),
+            (teacher / 0.04).softmax(dim=-1),
+            distillation_pairs(weight, order),
         ),
         reorder=lambda inputs: (*inputs[:3], torch.tensor([4, 1, 0, 5, 3, 2])),
         misshapen=lambda inputs: (inputs[0][:, :5], *inputs[1:]),
@@ -116,7 +116,7 @@ def test_the_order_does_not_matter(case: Case) -> None:
 
 def test_the_module_is_the_function(case: Case) -> None:
     inputs = case.inputs(torch.float64)
-    torch.testing.assert_close(case.module(*inputs), case.function(*inputs), rtol=0, atol=0)
+    torch.testing.assert_close(case.module(*inputs), case.function(*inputs))
 
 
 def test_a_loss_that_looks_at_the_teachers_gradient_is_found_out(case: Case) -> None:

@@ -20,7 +20,7 @@ def as_pwself() -> PWSelf:
     del shared["name"]
     backbone = small_vit()
     torch.manual_seed(1)
-    return PWSelf(backbone, PWSelfConfig(**shared, matching=False, recolour_patches=False))
+    return PWSelf(backbone, PWSelfConfig(**shared, matching="none", recolour_patches=False))
 
 
 def as_dino() -> DINO:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from patchwise.losses.matched_distillation import TokenPairs, matched_distillation_loss
+from patchwise.losses.matched_distillation import TokenPairs
 from patchwise.methods.health import (
     Answers,
     answer_health,
@@ -14,8 +14,13 @@ from patchwise.methods.health import (
     feature_health,
     loss_frac,
 )
+from tests.losses.by_scores import distil
 
 K = 8
+
+
+def answers(scores: torch.Tensor) -> Answers:
+    return Answers(scores, torch.eye(K), 0.1)
 
 
 def pairs_of(count: int) -> TokenPairs:
@@ -24,9 +29,8 @@ def pairs_of(count: int) -> TokenPairs:
 
 
 def health_of(teacher: torch.Tensor, student: torch.Tensor | None = None) -> dict[str, float]:
-    answers = Answers(teacher, 0.1)
-    guess = answers if student is None else Answers(student, 0.1)
-    found = answer_health(answers, guess, pairs_of(len(teacher)))
+    guess = teacher if student is None else student
+    found = answer_health(answers(teacher), answers(guess), pairs_of(len(teacher)))
     return {name: float(value) for name, value in found.items()}
 
 
@@ -55,7 +59,7 @@ def test_equal_scores() -> None:
 def test_agreement_is_over_pairs_not_rows() -> None:
     teacher, student = torch.eye(K)[:2], torch.eye(K)[[0, 0, 5]]
     pairs = TokenPairs(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 2]), torch.ones(3) / 3)
-    found = answer_health(Answers(teacher, 0.1), Answers(student, 0.1), pairs)
+    found = answer_health(answers(teacher), answers(student), pairs)
     assert float(found["agreement"]) == pytest.approx(2 / 3)
 
 
@@ -63,8 +67,8 @@ def test_rows_that_no_pair_names_do_not_count() -> None:
     scores = torch.randn(6, K, generator=torch.Generator().manual_seed(0))
     padded = torch.cat([scores, 50 * torch.eye(K)[[1] * 30]])
     pairs = pairs_of(6)
-    alone = answer_health(Answers(scores, 0.1), Answers(scores, 0.1), pairs)
-    filled = answer_health(Answers(padded, 0.1), Answers(padded, 0.1), pairs)
+    alone = answer_health(answers(scores), answers(scores), pairs)
+    filled = answer_health(answers(padded), answers(padded), pairs)
     for name, value in alone.items():
         assert float(filled[name]) == pytest.approx(float(value)), name
 
@@ -95,6 +99,6 @@ def test_the_distance_is_relative_to_the_teacher() -> None:
 
 def test_a_student_that_says_nothing_has_loss_one() -> None:
     teacher = torch.randn(5, K, generator=torch.Generator().manual_seed(0))
-    loss = matched_distillation_loss(torch.zeros(5, K), teacher, pairs_of(5))
+    loss = distil(torch.zeros(5, K), teacher, pairs_of(5))
     assert float(loss_frac(loss, K)) == pytest.approx(1)
     assert float(loss_frac(torch.tensor(math.log(K) / 2), K)) == pytest.approx(0.5)

@@ -1,6 +1,7 @@
 """PW-Self against its definition in plain loops."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -8,10 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from patchwise.augment.multicrop import MultiCropViews
-from patchwise.configs.methods import PWSelfConfig
+from patchwise.configs.methods import Centre, Matching, PWSelfConfig
 from patchwise.errors import RangeError
-from patchwise.methods.pwself import HeadedBackbone, PWSelf
-from patchwise.ops.geometry import match_patches
+from patchwise.methods.headed import HeadedBackbone
+from patchwise.methods.pwself import PWSelf
+from patchwise.models.vit import ViT
+from patchwise.ops.geometry import MATCHERS
 from tests.small_runs import (
     PWSELF_CONFIG,
     carries_of,
@@ -38,8 +41,8 @@ def make_method(config: PWSelfConfig = PWSELF_CONFIG) -> PWSelf:
 def all_scores(encoder: HeadedBackbone, pixels: Tensor) -> Tensor:
     """Scores of CLS and all patches by the head's one-call form [VB, 1 + N, K]."""
     output = encoder.backbone(pixels)
-    scores: Tensor = encoder.head(torch.cat([output.cls[:, None], output.patches], dim=1))
-    return scores
+    parts = [encoder.heads[0](output.cls[:, None]), encoder.heads[-1](output.patches)]
+    return torch.cat(parts, dim=1)
 
 
 def views_of(views: MultiCropViews, encoder: HeadedBackbone) -> list[Tensor]:
@@ -52,16 +55,17 @@ def views_of(views: MultiCropViews, encoder: HeadedBackbone) -> list[Tensor]:
 
 
 def cross_entropy(teacher: Tensor, student: Tensor, centre: Tensor) -> Tensor:
+    teacher = teacher.detach()
     target = ((teacher - centre) / 0.04).softmax(dim=-1)
     return -(target * (student / 0.1).log_softmax(dim=-1)).sum()
 
 
-def slow_loss(method: PWSelf, views: MultiCropViews) -> float:
+def slow_loss(method: PWSelf, views: MultiCropViews) -> Tensor:
     """Spec, section 3, one pair of views, one image, one token at a time."""
     config = method.config
     teacher = views_of(views, method.teacher.module)
     student = views_of(views, method.student)
-    values = []
+    values: list[Tensor] = []
     for q in range(2):
         for v in range(len(student)):
             if v == q:
@@ -69,12 +73,12 @@ def slow_loss(method: PWSelf, views: MultiCropViews) -> float:
             a, b = views.crops[q], views.crops[v]
             for image in range(views.num_images):
                 one = slice(image, image + 1)
-                matches = match_patches(
-                    a.boxes[one], a.flip[one], views.grids[q],
-                    b.boxes[one], b.flip[one], views.grids[v],
-                )  # fmt: skip
                 tokens = [(0, 0)]
-                if config.matching:
+                if config.matching != "none":
+                    matches = MATCHERS[config.matching](
+                        a.boxes[one], a.flip[one], views.grids[q],
+                        b.boxes[one], b.flip[one], views.grids[v],
+                    )  # fmt: skip
                     both = zip(matches.index_a[0], matches.index_b[0], strict=True)
                     tokens += [
                         (int(i), int(j))
@@ -82,37 +86,91 @@ def slow_loss(method: PWSelf, views: MultiCropViews) -> float:
                         if ok
                     ]
                 costs = [
-                    float(
-                        cross_entropy(teacher[q][image, i], student[v][image, j], method.centre[i])
+                    cross_entropy(
+                        teacher[q][image, i],
+                        student[v][image, j],
+                        method.centre[min(i, len(method.centre) - 1)],
                     )
                     for i, j in tokens
                 ]
                 if config.cls_weight is None or len(costs) == 1:
-                    values.append(sum(costs) / len(costs))
+                    values.append(torch.stack(costs).mean())
                 else:
-                    patches = sum(costs[1:]) / (len(costs) - 1)
+                    patches = torch.stack(costs[1:]).mean()
                     values.append(config.cls_weight * costs[0] + (1 - config.cls_weight) * patches)
-    return sum(values) / len(values)
+    return torch.stack(values).mean()
 
 
 @pytest.mark.parametrize("cls_weight", [None, 0.0, 0.8, 1.0])
-@pytest.mark.parametrize("matching", [True, False])
-def test_the_loss_is_the_definition(cls_weight: float | None, matching: bool) -> None:
+@pytest.mark.parametrize("matching", ["thinned", "nearest", "none"])
+def test_the_loss_is_the_definition(cls_weight: float | None, matching: Matching) -> None:
     config = replace(PWSELF_CONFIG, cls_weight=cls_weight, matching=matching)
     method = make_method(config)
     batch = scene_batch(0, 1, 2)
     with torch.no_grad():
-        expected = slow_loss(method, method.make_views(batch, step_at()))
+        expected = float(slow_loss(method, method.make_views(batch, step_at())))
     assert total_loss(method, batch, step_at()) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("centre", ["position", "kind", "none"])
+@pytest.mark.parametrize("shared_head", [True, False])
+def test_heads_and_centres_apart_are_the_definition_too(centre: Centre, shared_head: bool) -> None:
+    method = make_method(replace(PWSELF_CONFIG, centre=centre, shared_head=shared_head))
+    assert len(method.centre) == {"position": 17, "kind": 2, "none": 1}[centre]
+    batch = scene_batch(0, 1)
+    with torch.no_grad():
+        expected = float(slow_loss(method, method.make_views(batch, step_at())))
+    assert total_loss(method, batch, step_at()) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"shared_head": False}, {"matching": "none"}])
+def test_the_gradient_is_that_of_the_loss_written_out(options: dict[str, Any]) -> None:
+    """Of every weight, whatever goes backward in parts."""
+    config = replace(PWSELF_CONFIG, **options)
+    method, written = make_method(config), make_method(config)
+    make_step(method, scene_batch(0, 1), step_at())
+    with torch.no_grad():
+        views = written.make_views(scene_batch(0, 1), step_at())
+    slow_loss(written, views).backward()  # type: ignore[no-untyped-call]
+    for one, other in zip(method.student.parameters(), written.student.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_views_one_at_a_time_give_the_same_gradient() -> None:
+    whole, parts = make_method(), make_method(replace(PWSELF_CONFIG, views_per_pass=1))
+    batch, step = scene_batch(0, 1, 2), step_at()
+    assert sum(bool(loss.parts) for loss in make_step(whole, batch, step)) == 2
+    assert sum(bool(loss.parts) for loss in make_step(parts, batch, step)) == 4
+    for one, other in zip(whole.student.parameters(), parts.student.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_stochastic_depth_is_the_images_own() -> None:
+    """Not that of its place in the batch, of the batch, or of the pass."""
+    vit = small_vit().config
+    methods = []
+    for views_per_pass in (0, 1):
+        torch.manual_seed(1)
+        config = replace(PWSELF_CONFIG, views_per_pass=views_per_pass)
+        methods.append(PWSelf(ViT(replace(vit, drop_path=0.5)), config).train())
+    together = total_loss(methods[0], scene_batch(3, 8), step_at())
+    apart = [total_loss(methods[0], scene_batch(i), step_at()) for i in (3, 8)]
+    assert together == pytest.approx(sum(apart) / 2, rel=1e-5)
+    assert together == pytest.approx(total_loss(methods[1], scene_batch(3, 8), step_at()), rel=1e-5)
+    still = total_loss(methods[0].eval(), scene_batch(3, 8), step_at())
+    assert together != pytest.approx(still, rel=1e-4)
+    methods[0].train()
+    other = total_loss(methods[0], scene_batch(3, 8, epoch=1), step_at())
+    assert together != pytest.approx(other, rel=1e-4)
 
 
 def test_without_local_views_there_is_one_loss() -> None:
     config = replace(PWSELF_CONFIG, views=replace(PWSELF_CONFIG.views, local_count=0))
     method = make_method(config)
     losses = make_step(method, scene_batch(0, 1), step_at())
-    assert len(losses) == 1
+    assert sum(bool(loss.parts) for loss in losses) == 1
     with torch.no_grad():
-        expected = slow_loss(method, method.make_views(scene_batch(0, 1), step_at()))
+        expected = float(slow_loss(method, method.make_views(scene_batch(0, 1), step_at())))
     assert float(losses[0].total.detach()) == pytest.approx(expected, rel=1e-5)
 
 
@@ -122,7 +180,7 @@ def test_locals_as_large_as_globals_are_kept_apart() -> None:
     )
     method = make_method(config)
     with torch.no_grad():
-        expected = slow_loss(method, method.make_views(scene_batch(0, 1), step_at()))
+        expected = float(slow_loss(method, method.make_views(scene_batch(0, 1), step_at())))
     assert total_loss(method, scene_batch(0, 1), step_at()) == pytest.approx(expected, rel=1e-5)
 
 
@@ -136,6 +194,26 @@ def test_the_centre_is_the_moving_mean_of_all_teacher_tokens_by_position() -> No
     carries = carries_of(make_step(method, batch, step_at()))
     method.after_step(carries, step_at())
     torch.testing.assert_close(method.centre, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shared_head", [True, False])
+def test_the_centre_of_kinds_is_the_mean_over_cls_and_over_patches(shared_head: bool) -> None:
+    method = make_method(replace(PWSELF_CONFIG, centre="kind", shared_head=shared_head))
+    batch = scene_batch(0, 1)
+    with torch.no_grad():
+        views = method.make_views(batch, step_at())
+        scores = all_scores(method.teacher.module, views.pixels[0])
+        mean = torch.stack([scores[:, 0].mean(dim=0), scores[:, 1:].mean(dim=(0, 1))])
+    expected = 0.9 * method.centre + 0.1 * mean
+    method.after_step(carries_of(make_step(method, batch, step_at())), step_at())
+    torch.testing.assert_close(method.centre, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_no_centre_stays_none() -> None:
+    method = make_method(replace(PWSELF_CONFIG, centre="none"))
+    method.centre.zero_()
+    method.after_step(carries_of(make_step(method, scene_batch(0), step_at())), step_at())
+    assert not method.centre.any()
 
 
 def test_the_centre_of_accumulated_parts_is_that_of_the_whole() -> None:

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from patchwise.augment.multicrop import MultiCropViews
+from patchwise.configs.methods import Matching
 from patchwise.methods.pwself import PWSelf
-from patchwise.methods.token_pairs import gather_rows, pair_tokens
+from patchwise.methods.token_pairs import pair_tokens, select_rows
 from tests.small_runs import PWSELF_CONFIG, scene_batch, small_vit, step_at
 
 TOKENS = (1 + 16, 1 + 4)  # of a global and of a local view
@@ -16,14 +17,15 @@ def views() -> MultiCropViews:
 
 
 @pytest.mark.parametrize("cls_weight", [None, 0.0, 0.3, 1.0])
-@pytest.mark.parametrize("matching", [True, False])
-def test_all_weights_sum_to_one(matching: bool, cls_weight: float | None) -> None:
+@pytest.mark.parametrize("matching", ["thinned", "nearest", "none"])
+def test_all_weights_sum_to_one(matching: Matching, cls_weight: float | None) -> None:
     pairs = pair_tokens(views(), matching=matching, cls_weight=cls_weight)
-    assert sum(float(p.weight.sum()) for p in pairs) == pytest.approx(1, rel=1e-5)
+    assert sum(float(one.pairs.weight.sum()) for one in pairs) == pytest.approx(1, rel=1e-5)
 
 
 def test_partners_are_of_one_image_and_never_of_one_view() -> None:
-    for resolution, pairs in enumerate(pair_tokens(views(), matching=True, cls_weight=None)):
+    for one in pair_tokens(views(), matching="thinned", cls_weight=None):
+        resolution, pairs = one.resolution, one.pairs
         of_teacher = pairs.teacher // TOKENS[0]
         of_student = pairs.student // TOKENS[resolution]
         assert torch.equal(of_teacher % 3, of_student % 3)
@@ -34,7 +36,8 @@ def test_partners_are_of_one_image_and_never_of_one_view() -> None:
 
 
 def test_cls_is_matched_with_cls_and_patches_with_patches() -> None:
-    for resolution, pairs in enumerate(pair_tokens(views(), matching=True, cls_weight=None)):
+    for one in pair_tokens(views(), matching="thinned", cls_weight=None):
+        resolution, pairs = one.resolution, one.pairs
         teacher_is_cls = pairs.teacher % TOKENS[0] == 0
         student_is_cls = pairs.student % TOKENS[resolution] == 0
         assert torch.equal(teacher_is_cls, student_is_cls)
@@ -42,7 +45,8 @@ def test_cls_is_matched_with_cls_and_patches_with_patches() -> None:
 
 
 def test_the_share_of_cls_is_its_weight() -> None:
-    for resolution, pairs in enumerate(pair_tokens(views(), matching=True, cls_weight=0.7)):
+    for one in pair_tokens(views(), matching="thinned", cls_weight=0.7):
+        resolution, pairs = one.resolution, one.pairs
         is_cls = pairs.teacher % TOKENS[0] == 0
         image_pairs = 3 * 6 * 2 / 2 if resolution == 0 else 3 * 6
         shares = pairs.weight[is_cls] * 3 * 6
@@ -50,10 +54,33 @@ def test_the_share_of_cls_is_its_weight() -> None:
         assert ((shares - 0.7).abs().lt(1e-5) | (shares - 1).abs().lt(1e-5)).all(), image_pairs
 
 
-def test_gathered_rows_are_the_named_tokens() -> None:
-    tokens = torch.arange(24.0).reshape(2, 4, 3)
+@pytest.mark.parametrize("views_per_pass", [1, 2, 3])
+def test_passes_of_fewer_views_hold_the_same_pairs(views_per_pass: int) -> None:
+    """Told apart by view, image and token of both."""
+    count = 3  # images
+
+    def named(views_per_pass: int) -> set[tuple[int, ...]]:
+        found: set[tuple[int, ...]] = set()
+        for one in pair_tokens(
+            views(), matching="thinned", cls_weight=0.3, views_per_pass=views_per_pass
+        ):
+            tokens = TOKENS[one.resolution]
+            shift = (2 * one.resolution + one.first) * count * tokens
+            assert (one.pairs.student < one.views * count * tokens).all()
+            for t, s, w in zip(*(x.tolist() for x in vars(one.pairs).values()), strict=True):
+                found.add((one.resolution, t, s + shift, round(w * 1e6)))
+        return found
+
+    assert named(views_per_pass) == named(0)
+    passes = pair_tokens(
+        views(), matching="thinned", cls_weight=None, views_per_pass=views_per_pass
+    )
+    assert all(one.views <= views_per_pass for one in passes)
+
+
+def test_selected_rows_are_the_named_tokens() -> None:
     wanted = torch.tensor([6, 1, 6, 3])
-    rows, index = gather_rows(tokens, wanted)
-    assert len(rows) == 256  # 3 and copies, so that numbers of rows are few
-    assert index[wanted].max() == 2
-    torch.testing.assert_close(rows[index[wanted]], tokens.flatten(0, 1)[wanted])
+    rows = select_rows(wanted, 8)
+    assert len(rows.index) == 256  # 3 and copies, so that numbers of rows are few
+    assert rows.row[wanted].max() == 2
+    assert torch.equal(rows.index[rows.row[wanted]], wanted)

@@ -234,37 +234,79 @@ def test_drop_path_rises_linearly_to_its_rate() -> None:
     assert rates == pytest.approx([0, 0.1, 0.2])
 
 
-def test_drop_path_of_one_skips_the_block_in_training_only(redraw: Redraw) -> None:
+def test_drop_path_of_one_skips_the_last_block_in_training_only(redraw: Redraw) -> None:
     vit = make_vit(replace(CONFIG, drop_path=1.0), redraw)
-    tokens = torch.randn(4, 5, 24)
-    assert not torch.equal(vit.last_block(tokens), tokens)
-    assert torch.equal(vit.train().last_block(tokens), tokens)
+    images = torch.randn(4, 3, 16, 16)
+    entering, _ = vit.before_last_block(images)
+    assert not torch.equal(vit(images).cls, vit.norm(entering)[:, 0])
+    everything = torch.ones(4, 3, 2, dtype=torch.bool)
+    everything[:, -1] = False
+    entering, _ = vit.before_last_block(images, everything)
+    assert torch.equal(vit(images, kept=everything).cls, vit.norm(entering)[:, 0])
+    torch.manual_seed(0)
+    assert not torch.equal(vit.train()(images).cls, vit.eval()(images).cls)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_what_is_kept_is_made_larger_and_the_rest_left_out(which: int, redraw: Redraw) -> None:
+    block = make_vit(CONFIG, redraw).last_block
+    block.drop_path = 0.25
+    only = block.mlp.fc2 if which == 0 else block.attn.proj
+    nn.init.zeros_(only.weight)
+    nn.init.zeros_(only.bias)  # one residual is left
+    tokens = torch.randn(5, 5, 24)
+    whole = block(tokens) - tokens
+    kept = torch.tensor([True, False, True, True, False])
+    both = torch.ones(5, 2, dtype=torch.bool)
+    both[:, which] = kept
+    thinned = block(tokens, both) - tokens
+    torch.testing.assert_close(thinned[kept], whole[kept] / 0.75, atol=1e-5, rtol=1e-4)
+    assert not thinned[~kept].any()
 
 
 @pytest.mark.parametrize("rate", [0.25, 0.75])
-def test_drop_path_acts_on_whole_images_and_keeps_the_mean(rate: float, redraw: Redraw) -> None:
-    block = make_vit(CONFIG, redraw).last_block
-    nn.init.zeros_(block.mlp.fc2.weight)
-    nn.init.zeros_(block.mlp.fc2.bias)  # only the residual of attention is left
-    tokens = torch.randn(1, 5, 24).expand(400, 5, 24)
-    whole = block(tokens) - tokens
-    block.drop_path = rate
+def test_residuals_are_dropped_each_on_its_own_at_their_rate(rate: float, redraw: Redraw) -> None:
+    vit = make_vit(replace(CONFIG, drop_path=rate), redraw)
+    images = torch.randn(1, 3, 16, 16).expand(400, 3, 16, 16)
     torch.manual_seed(0)
-    thinned = block.train()(tokens) - tokens
-    kept = thinned.flatten(1).abs().sum(dim=1) > 0
-    torch.testing.assert_close(thinned[kept], whole[kept] / (1 - rate), atol=1e-4, rtol=0)
-    assert not thinned[~kept].any()
-    chance = kept.float().mean().item()
-    assert abs(chance - (1 - rate)) < 4 * math.sqrt(rate * (1 - rate) / 400)
+    seen: list[torch.Tensor] = []
+    vit.last_block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
+    vit.train()(images)
+    spread = 4 * math.sqrt(rate * (1 - rate) / 400)
+    for share in seen[0].float().mean(dim=0).tolist():
+        assert abs(share - (1 - rate)) < spread
+    assert abs(seen[0].all(dim=1).float().mean().item() - (1 - rate) ** 2) < spread
 
 
-def test_the_two_residuals_are_dropped_independently(redraw: Redraw) -> None:
-    block = make_vit(CONFIG, redraw).last_block
-    block.drop_path = 0.5
-    tokens = torch.randn(1, 5, 24).expand(200, 5, 24)
-    torch.manual_seed(0)
-    outcomes = {tuple(out.flatten()[:3].mul(1e3).round().tolist()) for out in block.train()(tokens)}
-    assert len(outcomes) == 4
+def test_recomputing_blocks_changes_nothing_but_memory(redraw: Redraw) -> None:
+    images = torch.randn(3, 3, 16, 16)
+    gradients = []
+    for checkpointed in (False, True):
+        vit = make_vit(replace(CONFIG, drop_path=0.5), redraw).train()
+        vit.checkpointed = checkpointed
+        torch.manual_seed(0)
+        output = vit(images)
+        (output.cls.square().sum() + output.patches.square().sum()).backward()
+        gradients.append([p.grad for p in vit.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_recomputing_keeps_fewer_tensors(redraw: Redraw) -> None:
+    kept = []
+    for checkpointed in (False, True):
+        vit = make_vit(CONFIG, redraw).train()
+        vit.checkpointed = checkpointed
+        sizes: list[int] = []
+
+        def note(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            vit(torch.randn(3, 3, 16, 16))
+        kept.append(sum(sizes))
+    assert kept[1] < kept[0] / 5
 
 
 def test_drop_path_draws_from_the_default_generator(redraw: Redraw) -> None:

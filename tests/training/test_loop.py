@@ -14,8 +14,9 @@ from rich.console import Console
 from patchwise.configs.run import RunConfig
 from patchwise.errors import TrainingError
 from patchwise.methods import build_method
+from patchwise.methods.headed import HeadedBackbone
 from patchwise.methods.method import Batch, StepLoss
-from patchwise.methods.pwself import HeadedBackbone, PWSelf
+from patchwise.methods.pwself import PWSelf
 from patchwise.training.checkpoint import list_checkpoints
 from patchwise.training.engine import build_fabric
 from patchwise.training.interrupt import StopRequest
@@ -196,7 +197,8 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_change() -> None:
 
     def broken(views: Any, step: Any) -> Iterator[StepLoss[Any]]:
         for loss in losses(views, step):
-            yield StepLoss(loss.total * math.nan, {"loss": loss.parts["loss"] * math.nan})
+            broken = {name: value * math.nan for name, value in loss.parts.items()}
+            yield StepLoss(loss.total * math.nan, broken)
 
     training.method.losses = broken  # type: ignore[method-assign]
     before = copy.deepcopy(training.method.state_dict())

@@ -18,6 +18,7 @@ class Purpose(IntEnum):
     CROP = 1
     PHOTOMETRIC = 2
     PATCH_PHOTOMETRIC = 3
+    DROP_PATH = 4
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
 from patchwise.augment.crop import Crops, apply_crops, sample_crops
@@ -37,6 +36,7 @@ class MultiCropViews:
     pixels: tuple[Float[Tensor, "_ 3 _ _"], ...]  # a resolution each [VB, 3, S, S], view-major
     crops: tuple[Crops, ...]  # a view each, on the CPU
     grids: tuple[tuple[int, int], ...]  # a view each: rows and columns of patches
+    keys: tuple[DrawKey, ...]  # a view each: name the draws of what else is random about it
     num_images: int
 
 
@@ -86,7 +86,7 @@ def make_multicrop(
     ``views.shared_geometry`` (patch colours are drawn for each image even then).
     """
     check_positive("make_multicrop", patch_px=patch_px)
-    ids = batch.ids.cpu().numpy()
+    ids = own_ids = batch.ids.cpu().numpy()
     if views.shared_geometry:
         _check_one_size(batch)
         ids = np.full_like(ids, ids[0])
@@ -94,9 +94,11 @@ def make_multicrop(
     pixels: list[Tensor] = []
     crops: list[Crops] = []
     grids: list[tuple[int, int]] = []
+    keys: list[DrawKey] = []
     for group in _groups(views):
         side = _patches_per_side(group, patch_px)
         drawn = [DrawKey(seed, batch.epoch, ids, view) for view in group.views]
+        own = [dataclasses.replace(key, ids=own_ids) for key in drawn]
         boxes = [
             sample_crops(
                 batch.sizes,
@@ -108,7 +110,7 @@ def make_multicrop(
             for key in drawn
         ]
         colours = _sample_colours(group, views, drawn)
-        patch_colours = _sample_patch_colours(batch, drawn, side * side, patch_colour)
+        patch_colours = _sample_patch_colours(own, side * side, patch_colour)
         # Under autocast the resampling products would be made in half precision.
         with torch.autocast(batch.pixels.device.type, enabled=False):
             images = apply_crops(
@@ -120,7 +122,8 @@ def make_multicrop(
             pixels.append(normalise(images))
         crops += boxes
         grids += [(side, side)] * len(boxes)
-    return MultiCropViews(tuple(pixels), tuple(crops), tuple(grids), len(batch))
+        keys += own
+    return MultiCropViews(tuple(pixels), tuple(crops), tuple(grids), tuple(keys), len(batch))
 
 
 def _groups(views: ViewsConfig) -> list[_Group]:
@@ -147,17 +150,12 @@ def _sample_colours(group: _Group, views: ViewsConfig, keys: Sequence[DrawKey]) 
 
 
 def _sample_patch_colours(
-    batch: ImageBatch,
-    keys: Sequence[DrawKey],
-    num_patches: int,
-    config: PatchColourConfig | None,
+    keys: Sequence[DrawKey], num_patches: int, config: PatchColourConfig | None
 ) -> PatchPhotometric | None:
     if config is None:
         return None
-    ids: NDArray[np.int64] = batch.ids.cpu().numpy()
-    own = [dataclasses.replace(key, ids=ids) for key in keys]
     return PatchPhotometric.concatenate(
-        [sample_patch_photometric(key, num_patches, config) for key in own]
+        [sample_patch_photometric(key, num_patches, config) for key in keys]
     )
 
 

@@ -92,6 +92,11 @@ class ViTConfig:
         return self.image_px // self.patch_px
 
     @property
+    def drop_rates(self) -> list[float]:
+        """Chance of each block that a residual is left out, rising linearly from 0."""
+        return [self.drop_path * block / max(1, self.depth - 1) for block in range(self.depth)]
+
+    @property
     def hidden_dim(self) -> int:
         """Channels of the hidden layer of every block's MLP."""
         return round(self.dim * self.mlp_ratio)

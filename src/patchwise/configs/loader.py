@@ -26,7 +26,8 @@ def apply_settings(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
 
     Args:
         config: What to start from.
-        settings: New values by dotted name, ``{"optim.lr_per_256": 1e-3}``.
+        settings: New values by dotted name, ``{"optim.lr_per_256": 1e-3}``. None stands for the
+            word "none" where an option's default is a word.
 
     Raises:
         ConfigError: A name is unknown or belongs to the recipe, or a value is of the wrong type or
@@ -34,6 +35,7 @@ def apply_settings(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
     """
     values = dataclasses.asdict(config)
     known = dict(flatten(values))
+    defaults = dict(flatten(dataclasses.asdict(_default(config.method.name))))
     _refuse_unknown(settings, known)
     for name, value in settings.items():
         if name in _OF_THE_RECIPE and value != known[name]:
@@ -45,7 +47,7 @@ def apply_settings(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
         target = values
         for section in sections:
             target = target[section]
-        target[last] = value
+        target[last] = "none" if value is None and isinstance(defaults[name], str) else value
     return _build(values)
 
 
@@ -109,14 +111,7 @@ def _build(values: Values) -> RunConfig:
         raise ConfigError(
             f"config: key 'method.name' must be one of {', '.join(METHOD_CONFIGS)}, got {name!r}"
         )
-    default = RunConfig(
-        recipe="",
-        data=DataConfig(),
-        backbone=ViTConfig(),
-        method=METHOD_CONFIGS[name](),
-        optim=OptimConfig(),
-        train=TrainConfig(),
-    )
+    default = _default(name)
     _refuse_unknown(dict(flatten(values)), dict(flatten(dataclasses.asdict(default))))
     sections: Values = {}
     for field in dataclasses.fields(RunConfig):
@@ -125,6 +120,17 @@ def _build(values: Values) -> RunConfig:
         section_type = type(getattr(default, field.name))
         sections[field.name] = _validate(section_type, values[field.name], field.name)
     return RunConfig(**sections)
+
+
+def _default(method: str) -> RunConfig:
+    return RunConfig(
+        recipe="",
+        data=DataConfig(),
+        backbone=ViTConfig(),
+        method=METHOD_CONFIGS[method](),
+        optim=OptimConfig(),
+        train=TrainConfig(),
+    )
 
 
 def _refuse_unknown(names: Iterable[str], known: Collection[str]) -> None:

@@ -1,11 +1,14 @@
 """Settings of the training methods. Defaults are the papers'."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from patchwise.checks import check_positive, check_within
+from patchwise.checks import check_choice, check_positive, check_within
 from patchwise.configs.option import option
 from patchwise.configs.views import PatchColourConfig, ViewsConfig
+
+Centre = Literal["position", "kind", "none"]
+Matching = Literal["thinned", "nearest", "none"]
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,18 @@ class DistillationConfig:
     warmup_teacher_temperature: float = option(0.04, "The teacher's temperature at the start.")
     teacher_warmup_epochs: float = option(0.0, "Epochs until teacher_temperature is reached.")
     teacher_momentum: float = option(0.996, "Moving average of the teacher; rises to 1 (cosine).")
+    centre: Centre = option(
+        "position",
+        "What is centred on its own: every position of a token; the two kinds, CLS and patches; "
+        "none: the teacher's scores are not centred.",
+    )
     centre_momentum: float = option(0.9, "Moving average of the centre of the teacher's scores.")
     frozen_prototype_epochs: float = option(1.0, "Epochs before the prototypes begin to move.")
+    views_per_pass: int = option(
+        0,
+        "Most views of a size that go through the student together; fewer need less memory; "
+        "0: all.",
+    )
     prototype_rate_scale: float = option(
         1.0, "Times the learning rate, for the prototypes; high rates want it low."
     )
@@ -45,10 +58,12 @@ class DistillationConfig:
             teacher_momentum=self.teacher_momentum,
             centre_momentum=self.centre_momentum,
         )
+        check_choice(type(self).__name__, get_args(Centre), centre=self.centre)
         check_within(
             type(self).__name__,
             0.0,
             1e9,
+            views_per_pass=self.views_per_pass,
             teacher_warmup_epochs=self.teacher_warmup_epochs,
             frozen_prototype_epochs=self.frozen_prototype_epochs,
         )
@@ -66,15 +81,21 @@ class PWSelfConfig(DistillationConfig):
     """PW-Self: patches are matched too, and recoloured one by one. Source: arXiv:2310.18651."""
 
     name: Literal["pwself"] = option("pwself", "The method.")
-    matching: bool = option(True, "Match the patches of two views by geometry, not CLS alone.")
+    matching: Matching = option(
+        "thinned",
+        "Which patches of two views are paired; thinned: the paper's, over the overlap; nearest: "
+        "each of the student's with the teacher's that its centre lies in; none: CLS alone.",
+    )
     recolour_patches: bool = option(True, "Recolour every patch of a view on its own.")
     patch_colour: PatchColourConfig = option(PatchColourConfig(), "How patches are recoloured.")
+    shared_head: bool = option(True, "One head for CLS and patches; if not, one for each.")
     cls_weight: float | None = option(
         None, "Share of CLS in the loss, the rest is the patches'; none: all tokens count alike."
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_choice("PWSelfConfig", get_args(Matching), matching=self.matching)
         if self.cls_weight is not None:
             check_within("PWSelfConfig", 0.0, 1.0, cls_weight=self.cls_weight)
 

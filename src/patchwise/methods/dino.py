@@ -19,4 +19,4 @@ class DINO(PWSelf):
     def __init__(self, backbone: ViT, config: DINOConfig) -> None:
         shared = {name: value for name, value in asdict(config).items() if name != "name"}
         shared["views"] = config.views
-        super().__init__(backbone, PWSelfConfig(**shared, matching=False, recolour_patches=False))
+        super().__init__(backbone, PWSelfConfig(**shared, matching="none", recolour_patches=False))

@@ -7,19 +7,31 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from patchwise.losses.matched_distillation import TokenPairs
 from patchwise.ops.statistics import effective_rank, entropy_frac, position_bias, prototype_use
 
-_MOST_ROWS = 1024  # that a value is computed from: enough, and cheap for any K and D
+_MOST_ROWS = 1024  # that a value is computed from: enough, and cheap for any D
+_MOST_SCORES = 2**24  # likewise, for any K
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Scores of tokens for K prototypes, and how sharply they are read."""
+    """What some tokens say about K prototypes, and how sharply it is read."""
 
-    scores: Float[Tensor, "R K"]
+    vectors: Float[Tensor, "R C"]
+    prototypes: Float[Tensor, "K C"]
     temperature: float
+    centre: Float[Tensor, "P K"] | None = None
+    position: Int[Tensor, " R"] | None = None  # row of the centre
+
+    def scores(self, rows: Int[Tensor, " S"]) -> Float[Tensor, "S K"]:
+        """Return the scores of some rows, the centre subtracted if there is one."""
+        scores = self.vectors[rows] @ F.normalize(self.prototypes, dim=1).mT
+        if self.centre is None or self.position is None:
+            return scores
+        return scores - self.centre[self.position[rows]]
 
 
 @torch.no_grad()
@@ -42,8 +54,8 @@ def answer_health(teacher: Answers, student: Answers, pairs: TokenPairs) -> dict
     """Return what the answers to matched tokens say.
 
     Args:
-        teacher: Scores with the centre subtracted.
-        student: Scores.
+        teacher: Of the teacher's tokens.
+        student: Of the student's.
         pairs: Rows of both that belong together.
 
     Returns:
@@ -55,21 +67,22 @@ def answer_health(teacher: Answers, student: Answers, pairs: TokenPairs) -> dict
         ``centre_offset``: how far one prototype is ahead of the average in the tokens' mean of
         the centred scores, in teacher temperatures; 0 if the centre is right.
     """
-    rows_t, rows_s = _some(torch.unique(pairs.teacher)), _some(torch.unique(pairs.student))
-    probabilities = (teacher.scores[rows_t].float() / teacher.temperature).softmax(dim=-1)
-    mean = teacher.scores[rows_t].mean(dim=0)
-    guess = (student.scores[rows_s].float() / student.temperature).softmax(dim=-1)
+    most = min(_MOST_ROWS, max(1, _MOST_SCORES // len(teacher.prototypes)))
+    centred = teacher.scores(_some(torch.unique(pairs.teacher), most))
+    probabilities = (centred / teacher.temperature).softmax(dim=-1)
+    mean = centred.mean(dim=0)
+    guesses = student.scores(_some(torch.unique(pairs.student), most))
+    guess = (guesses / student.temperature).softmax(dim=-1)
     count, k = probabilities.shape
     entropy, use = entropy_frac(probabilities).mean(), prototype_use(probabilities)
-    most = (count * (entropy * math.log(k)).exp()).clamp(max=k)
-    agrees = teacher.scores[_some(pairs.teacher)].argmax(dim=-1) == student.scores[
-        _some(pairs.student)
-    ].argmax(dim=-1)
+    possible = (count * (entropy * math.log(k)).exp()).clamp(max=k)
+    choice = teacher.scores(_some(pairs.teacher, most)).argmax(dim=-1)
+    agrees = choice == student.scores(_some(pairs.student, most)).argmax(dim=-1)
     return {
         "teacher_entropy": entropy,
         "student_entropy": entropy_frac(guess).mean(),
         "prototype_use": use,
-        "prototype_fill": (use * k / most).clamp(max=1),
+        "prototype_fill": (use * k / possible).clamp(max=1),
         "agreement": agrees.double().mean(),
         "centre_offset": (mean.amax() - mean.mean()) / teacher.temperature,
     }
@@ -97,8 +110,8 @@ def _rank_frac(rows: Float[Tensor, "R D"]) -> Tensor:
     return effective_rank(rows) / min(rows.shape)
 
 
-def _some(rows: Float[Tensor, "R ..."] | Int[Tensor, " R"]) -> Tensor:
-    """Return at most `_MOST_ROWS` rows, evenly spread."""
-    if len(rows) <= _MOST_ROWS:
+def _some(rows: Float[Tensor, "R ..."] | Int[Tensor, " R"], most: int = _MOST_ROWS) -> Tensor:
+    """Return at most ``most`` rows, evenly spread."""
+    if len(rows) <= most:
         return rows
-    return rows[torch.linspace(0, len(rows) - 1, _MOST_ROWS, device=rows.device).long()]
+    return rows[torch.linspace(0, len(rows) - 1, most, device=rows.device).long()]

@@ -3,8 +3,8 @@
 The loop, for every optimiser step:
 
 1. For each part of the batch: ``views = make_views(batch, step)``; then every `StepLoss` that
-   ``losses(views, step)`` yields is backward'ed as it comes, so that the graph of one crop size
-   is freed before the next one is built.
+   ``losses(views, step)`` yields is backward'ed before the next one is asked for, so that the
+   graph of one crop size is freed before the next one is built.
 2. Gradients are averaged over processes, clipped, and the optimiser steps.
 3. ``after_step(carries, step)`` updates what gradients do not: teacher, centre, queue.
 """
@@ -96,11 +96,14 @@ class Method(nn.Module, ABC, Generic[ViewsT, CarryT]):
 
     @abstractmethod
     def make_views(self, batch: Batch, step: Step) -> ViewsT:
-        """Augment a batch. All of a method's randomness on images is here, keyed by image."""
+        """Augment a batch. Whatever is random about an image is keyed by it, here and later."""
 
     @abstractmethod
     def losses(self, views: ViewsT, step: Step) -> Iterator[StepLoss[CarryT]]:
-        """Yield the parts of the loss, each ready for backward. Changes no state."""
+        """Yield the parts of the loss; each must be backward'ed before the next is asked for.
+
+        The parts' totals add up to the loss. Changes no state.
+        """
 
     @abstractmethod
     def after_step(self, carries: Sequence[CarryT], step: Step) -> None:

@@ -11,8 +11,8 @@ from patchwise.checks import check_positive
 class ProjectionHead(nn.Module):
     """Three-layer MLP to a unit vector, then its cosine with K prototypes.
 
-    ``bottleneck`` and ``scores`` are two calls, because the mean of the bottleneck vectors,
-    not K scores a token, is all that the centre needs.
+    ``bottleneck`` and ``directions`` are all that a loss over many prototypes needs; ``scores``,
+    K numbers a token, are for looking at some tokens.
 
     Source: Caron et al. 2021, arXiv:2104.14294, appendix C; no batch-norm, last layer
         weight-normalised with the norm fixed to 1.
@@ -44,12 +44,18 @@ class ProjectionHead(nn.Module):
         nn.init.uniform_(self.prototypes, -bound, bound)
 
     def bottleneck(self, tokens: Float[Tensor, "... D"]) -> Float[Tensor, "... C"]:
-        """Return one unit vector a token."""
-        return F.normalize(self.mlp(tokens), dim=-1, eps=1e-6)
+        """Return one unit vector a token, in float32 at least."""
+        vectors: Tensor = self.mlp(tokens)
+        full = torch.promote_types(vectors.dtype, torch.float32)
+        return F.normalize(vectors.to(full), dim=-1, eps=1e-6)
+
+    def directions(self) -> Float[Tensor, "K C"]:
+        """Return the prototypes as unit vectors."""
+        return F.normalize(self.prototypes, dim=-1)
 
     def scores(self, bottleneck: Float[Tensor, "... C"]) -> Float[Tensor, "... K"]:
         """Return the cosine with each prototype; linear in ``bottleneck``."""
-        return F.linear(bottleneck, F.normalize(self.prototypes, dim=-1))
+        return F.linear(bottleneck, self.directions())
 
     def forward(self, tokens: Float[Tensor, "... D"]) -> Float[Tensor, "... K"]:
         """Return each token's cosine with each prototype."""

@@ -8,9 +8,10 @@ patches row by row.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from patchwise.configs.backbone import Interpolation, ViTConfig
 from patchwise.errors import RangeError, ShapeError
@@ -67,7 +68,8 @@ class Block(nn.Module):
         tokens = tokens + ls1(attn(norm1(tokens)))
         tokens = tokens + ls2(mlp(norm2(tokens)))
 
-    In training, each of the two residuals is left out for an image with chance ``drop_path``.
+    A residual that is not kept for an image is left out of it, and made larger where it is kept,
+    so that its mean stays.
     """
 
     def __init__(self, config: ViTConfig, drop_path: float) -> None:
@@ -81,22 +83,27 @@ class Block(nn.Module):
         self.mlp = MLP(dim, config.hidden_dim)
         self.ls2 = LayerScale(dim, initial) if initial else nn.Identity()
 
-    def forward(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        """Return the tokens that enter the next block."""
-        tokens = tokens + self._thin(self.ls1(self.attn(self.norm1(tokens))))
-        return tokens + self._thin(self.ls2(self.mlp(self.norm2(tokens))))
+    def forward(
+        self, tokens: Float[Tensor, "B T D"], kept: Bool[Tensor, "B 2"] | None = None
+    ) -> Float[Tensor, "B T D"]:
+        """Return the tokens that enter the next block.
+
+        Args:
+            tokens: Of each image.
+            kept: Whether the attention and the MLP are kept for each image; None: all are.
+        """
+        tokens = tokens + self._thin(self.ls1(self.attn(self.norm1(tokens))), kept, 0)
+        return tokens + self._thin(self.ls2(self.mlp(self.norm2(tokens))), kept, 1)
 
     def cls_attention(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B heads T"]:
         """Return how the CLS token's attention in this block is spread over all tokens."""
         return self.attn.cls_attention(self.norm1(tokens))
 
-    def _thin(self, residual: Tensor) -> Tensor:
-        """Set the residual to 0 for some images; scale up the others, so that its mean stays."""
-        if not (self.training and self.drop_path):
+    def _thin(self, residual: Tensor, kept: Tensor | None, which: int) -> Tensor:
+        if kept is None or not self.drop_path:
             return residual
-        kept = torch.rand(len(residual), 1, 1, device=residual.device) >= self.drop_path
         scale = 1 / max(1 - self.drop_path, 1e-6)  # a rate of 1 keeps nothing
-        return residual * (kept * scale).to(residual.dtype)
+        return residual * (kept[:, which, None, None] * scale).to(residual.dtype)
 
 
 class ViT(nn.Module):
@@ -134,9 +141,10 @@ class ViT(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.grid**2, config.dim))
         if config.registers:
             self.register_tokens = nn.Parameter(torch.zeros(1, config.registers, config.dim))
-        rates = torch.linspace(0, config.drop_path, config.depth, device="cpu").tolist()
-        self.blocks = nn.ModuleList(Block(config, rate) for rate in rates)
+        self.blocks = nn.ModuleList(Block(config, rate) for rate in config.drop_rates)
         self.norm = nn.LayerNorm(config.dim, eps=1e-6)
+        self.checkpointed = False
+        """Whether training keeps only the tokens between blocks, and computes the rest again."""
         self._initialise()
 
     @property
@@ -145,27 +153,40 @@ class ViT(nn.Module):
         return self.pos_embed.device
 
     def forward(
-        self, images: Float[Tensor, "B 3 H W"], *, attention: bool = False
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        *,
+        attention: bool = False,
+        kept: Bool[Tensor, "B depth 2"] | None = None,
     ) -> BackboneOutput:
         """Return the features of ``images``, with the last block's CLS attention if asked for.
+
+        Args:
+            images: Normalised.
+            attention: Whether attention is returned.
+            kept: Stochastic depth: for each image, which blocks' attention and MLP are kept. None:
+                drawn from torch's generator in training, and all in evaluation.
 
         Raises:
             ShapeError: height or width is not a multiple of the patch.
             RangeError: ``images`` are not floating-point numbers.
         """
-        tokens, grid = self.before_last_block(images)
+        if kept is None and self.training and self.config.drop_path:
+            rates = torch.tensor(self.config.drop_rates, device=images.device)
+            kept = torch.rand(len(images), len(rates), 2, device=images.device) >= rates[:, None]
+        tokens, grid = self.before_last_block(images, kept)
         first = 1 + self.config.registers
         to_patches = self.last_block.cls_attention(tokens)[..., first:] if attention else None
-        tokens = self.norm(self.last_block(tokens))
+        tokens = self.norm(self._run(self.last_block, tokens, kept, -1))
         return BackboneOutput(tokens[:, 0], tokens[:, first:], grid, to_patches)
 
     def before_last_block(
-        self, images: Float[Tensor, "B 3 H W"]
+        self, images: Float[Tensor, "B 3 H W"], kept: Bool[Tensor, "B depth 2"] | None = None
     ) -> tuple[Float[Tensor, "B T D"], Grid]:
         """Return the tokens that enter the last block, and the grid of their patches."""
         tokens, grid = self.embed(images)
-        for block in self.blocks[:-1]:
-            tokens = block(tokens)
+        for index, block in enumerate(self.blocks[:-1]):
+            tokens = self._run(block, tokens, kept, index)
         return tokens, grid
 
     @property
@@ -186,6 +207,16 @@ class ViT(nn.Module):
             front = torch.cat([front, self.register_tokens], dim=1)
         front = front.to(patches.dtype).expand(len(images), -1, -1)
         return torch.cat([front, patches], dim=1), grid
+
+    def _run(self, block: nn.Module, tokens: Tensor, kept: Tensor | None, index: int) -> Tensor:
+        mine = None if kept is None else kept[:, index]
+        if self.checkpointed and torch.is_grad_enabled():
+            # Nothing random happens inside a block.
+            again = checkpoint(block, tokens, mine, use_reentrant=False, preserve_rng_state=False)
+            assert isinstance(again, Tensor), "a block returns tokens"
+            return again
+        result: Tensor = block(tokens, mine)
+        return result
 
     def _check(self, images: Tensor) -> None:
         if images.ndim != 4 or images.shape[1] != 3:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from patchwise.checks import check_positive, check_shape
@@ -33,21 +33,18 @@ class PatchMatches:
 
 
 @dataclass(frozen=True)
-class _Span:
-    """The patches of one view, along one axis, that lie in the overlap: first, first + 1, ..."""
+class _AxisPairs:
+    """Pairs of rows, or of columns, of view a and view b, in the image's order.
 
-    first: Tensor  # [B, 1]
-    count: Tensor  # [B, 1]
-    patches: int  # along the whole axis
-    flip: Tensor | None  # [B, 1]: the axis is mirrored
+    An image's pairs come first; what stands after them means nothing.
+    """
 
-    def indices(self, step: Tensor, steps: Tensor) -> Tensor:
-        """Patch index of each of ``steps`` evenly spread picks, in the base image's order."""
-        offset = step * (self.count - 1) // (steps - 1).clamp(min=1)
-        index = self.first + offset
-        if self.flip is None:
-            return index
-        return torch.where(self.flip, self.patches - 1 - index, index)
+    index_a: Int[Tensor, "B m"]
+    index_b: Int[Tensor, "B m"]
+    count: Int[Tensor, "B 1"]
+
+
+_Pair = tuple[Tensor, Tensor]  # of view a and of view b
 
 
 def match_patches(
@@ -83,7 +80,8 @@ def match_patches(
 
     Raises:
         ShapeError: boxes or flips do not have one row per image.
-        RangeError: a box or grid is empty.
+        RangeError: a box or grid is empty; boxes are asked on the CPU only, as elsewhere the
+            answer would have to be waited for.
 
     Source: Javidani et al. 2024, "PW-Self", arXiv:2310.18651, section 3.
     Differs: where rounding makes a flipped view's range reach beyond the grid by one patch, the
@@ -97,64 +95,199 @@ def match_patches(
     >>> matches.valid
     tensor([[ True,  True, False, False]])
     """
-    _check_views(boxes_a, flip_a, boxes_b, flip_b)
-    rows_a, columns_a = _as_pair(grid_a)
-    rows_b, columns_b = _as_pair(grid_b)
-    down_a, down_b = _spans(boxes_a[:, 0::2], boxes_b[:, 0::2], (rows_a, rows_b))
-    flips = (flip_a[:, None], flip_b[:, None])
-    across_a, across_b = _spans(boxes_a[:, 1::2], boxes_b[:, 1::2], (columns_a, columns_b), flips)
-
-    high = torch.minimum(down_a.count, down_b.count)  # [B, 1]
-    wide = torch.minimum(across_a.count, across_b.count)
-    pair = torch.arange(min(rows_a, rows_b) * min(columns_a, columns_b), device=boxes_a.device)
-    row, column = pair // wide.clamp(min=1), pair % wide.clamp(min=1)  # [B, M]
-    valid = pair < high * wide
-
-    index_a = 1 + down_a.indices(row, high) * columns_a + across_a.indices(column, wide)
-    index_b = 1 + down_b.indices(row, high) * columns_b + across_b.indices(column, wide)
-    return PatchMatches(index_a * valid, index_b * valid, valid)
+    _check_views("match_patches", boxes_a, flip_a, boxes_b, flip_b)
+    grids = _as_pair("match_patches", grid_a), _as_pair("match_patches", grid_b)
+    down = _thin((boxes_a[:, 0::2], boxes_b[:, 0::2]), (grids[0][0], grids[1][0]))
+    across = _thin((boxes_a[:, 1::2], boxes_b[:, 1::2]), (grids[0][1], grids[1][1]))
+    return _cross(down, _mirror(across, (flip_a, flip_b), grids), grids)
 
 
-def _spans(
-    axis_a: Tensor,
-    axis_b: Tensor,
-    patches: tuple[int, int],
-    flips: tuple[Tensor | None, Tensor | None] = (None, None),
-) -> tuple[_Span, _Span]:
-    """Return what the overlap covers of both views along one axis; axis_*: start, length [B, 2]."""
-    axis_a, axis_b = axis_a.double(), axis_b.double()
-    start_a, length_a = axis_a[:, :1], axis_a[:, 1:]
-    start_b, length_b = axis_b[:, :1], axis_b[:, 1:]
-    start = torch.maximum(start_a, start_b)
-    end = torch.minimum(start_a + length_a, start_b + length_b)
-    length = (end - start).clamp(min=0)
+def match_nearest_patches(
+    boxes_a: Int[Tensor, "B 4"],
+    flip_a: Bool[Tensor, " B"],
+    grid_a: Grid,
+    boxes_b: Int[Tensor, "B 4"],
+    flip_b: Bool[Tensor, " B"],
+    grid_b: Grid,
+) -> PatchMatches:
+    """Pair each patch of view b with the patch of view a that its centre lies in.
 
-    def span(own_start: Tensor, own_length: Tensor, n: int, flip: Tensor | None) -> _Span:
-        first = torch.round(n * ((start - own_start) / own_length))
-        count = torch.round(n * (length / own_length))
-        return _Span(first.long(), torch.minimum(count, n - first).clamp(min=0).long(), n, flip)
+    That is the patch of a whose centre is nearest; the centres are at most half a patch of a
+    apart, along each axis. A centre on the border of two patches belongs to the lower or right one
+    of the image. A patch of b whose centre lies outside view a has no partner. No patch of b
+    occurs twice; a patch of a occurs as often as centres lie in it.
 
-    return (
-        span(start_a, length_a, patches[0], flips[0]),
-        span(start_b, length_b, patches[1], flips[1]),
+    Args:
+        boxes_a: As in `match_patches`; in training a is the teacher's view, b the student's.
+        flip_a: Likewise.
+        grid_a: Likewise.
+        boxes_b: Likewise.
+        flip_b: Likewise.
+        grid_b: Likewise.
+
+    Returns:
+        M = rows * columns of view b. Equal boxes, grids and flips pair every patch with itself;
+        boxes that do not overlap give no pair.
+
+    Raises:
+        ShapeError: boxes or flips do not have one row per image.
+        RangeError: a box or grid is empty; boxes are asked on the CPU only, as elsewhere the
+            answer would have to be waited for.
+
+    Source: none; in whole numbers, so that nothing is rounded.
+
+    >>> left, right = torch.tensor([[0, 0, 4, 4]]), torch.tensor([[0, 2, 4, 4]])
+    >>> no = torch.tensor([False])
+    >>> matches = match_nearest_patches(left, no, 2, right, no, 4)
+    >>> matches.index_a[0, :8], matches.index_b[0, :8]  # the left half of b, in a's right column
+    (tensor([2, 2, 2, 2, 4, 4, 4, 4]), tensor([ 1,  2,  5,  6,  9, 10, 13, 14]))
+    """
+    _check_views("match_nearest_patches", boxes_a, flip_a, boxes_b, flip_b)
+    grids = _as_pair("match_nearest_patches", grid_a), _as_pair("match_nearest_patches", grid_b)
+    down = _enclose((boxes_a[:, 0::2], boxes_b[:, 0::2]), (grids[0][0], grids[1][0]))
+    across = _enclose((boxes_a[:, 1::2], boxes_b[:, 1::2]), (grids[0][1], grids[1][1]))
+    return _cross(down, _mirror(across, (flip_a, flip_b), grids), grids)
+
+
+MATCHERS = {"thinned": match_patches, "nearest": match_nearest_patches}
+
+
+def match_distance(
+    matches: PatchMatches,
+    boxes: tuple[Int[Tensor, "B 4"], Int[Tensor, "B 4"]],
+    flips: tuple[Bool[Tensor, " B"], Bool[Tensor, " B"]],
+    grids: tuple[Grid, Grid],
+) -> Float[Tensor, "B M 2"]:
+    """How far apart the centres of partners lie in the image, down and across.
+
+    Args:
+        matches: Of view a and view b.
+        boxes: Of view a and view b, as they were matched.
+        flips: Likewise.
+        grids: Likewise.
+
+    Returns:
+        Distances along each axis in heights and widths of a patch of view a, float32, >= 0.
+        Above 0.5, the centre of b's patch lies outside a's patch. 0 where ``valid`` is False.
+    """
+    pairs = zip(boxes, flips, grids, (matches.index_a, matches.index_b), strict=True)
+    centre_a, centre_b = (
+        _centres(box, flip, _as_pair("match_distance", grid), index)
+        for box, flip, grid, index in pairs
+    )
+    rows, columns = _as_pair("match_distance", grids[0])
+    per_image = torch.tensor([rows, columns], device=centre_a.device) / boxes[0][:, 2:]  # [B, 2]
+    apart = (centre_a - centre_b).abs() * per_image[:, None]
+    return apart * matches.valid[..., None]
+
+
+def _centres(boxes: Tensor, flip: Tensor, grid: tuple[int, int], index: Tensor) -> Tensor:
+    """Return y and x in the image of the centres of 1-based patches, [B, M, 2]."""
+    rows, columns = grid
+    row, column = (index - 1) // columns, (index - 1) % columns
+    column = torch.where(flip[:, None], columns - 1 - column, column)
+    top, left, height, width = boxes[..., None].unbind(dim=1)  # [B, 1]
+    return torch.stack(
+        [top + height * (row + 0.5) / rows, left + width * (column + 0.5) / columns], dim=-1
     )
 
 
-def _as_pair(grid: Grid) -> tuple[int, int]:
+def _thin(axes: _Pair, patches: tuple[int, int]) -> _AxisPairs:
+    """Return what the overlap covers of both views along one axis, the longer range thinned.
+
+    Args:
+        axes: Start and length of each view, whole pixels [B, 2].
+        patches: Of each view along the axis.
+    """
+    starts = [axis[:, :1].double() for axis in axes]
+    lengths = [axis[:, 1:].double() for axis in axes]
+    start = torch.maximum(*starts)
+    end = torch.minimum(*map(torch.add, starts, lengths))
+    length = (end - start).clamp(min=0)
+    firsts, counts = [], []
+    for own_start, own_length, n in zip(starts, lengths, patches, strict=True):
+        first = torch.round(n * ((start - own_start) / own_length))
+        count = torch.round(n * (length / own_length))
+        firsts.append(first.long())
+        counts.append(torch.minimum(count, n - first).clamp(min=0).long())
+    shorter = torch.minimum(*counts)
+    step = torch.arange(min(patches), device=shorter.device)
+    last = (shorter - 1).clamp(min=1)
+    index_a, index_b = (
+        first + step * (count - 1) // last for first, count in zip(firsts, counts, strict=True)
+    )
+    return _AxisPairs(index_a, index_b, shorter)
+
+
+def _enclose(axes: _Pair, patches: tuple[int, int]) -> _AxisPairs:
+    """Return, along one axis, b's patches whose centres lie in view a, and a's patches there.
+
+    Args:
+        axes: Start and length of each view, whole pixels [B, 2].
+        patches: Of each view along the axis.
+    """
+    starts = [axis[:, :1].long() for axis in axes]
+    lengths = [axis[:, 1:].long() for axis in axes]
+    n_a, n_b = patches
+
+    def enclosing(patch_b: Tensor) -> Tensor:
+        """Return the patch of a that the centre lies in; beyond view a they are counted on."""
+        centre = (2 * patch_b + 1) * lengths[1] + 2 * n_b * (starts[1] - starts[0])
+        return n_a * centre // (2 * n_b * lengths[0])  # lengths times 2 * n_b are whole
+
+    step = torch.arange(n_b, device=starts[0].device)
+    patch_a = enclosing(step)  # [B, n_b], rising
+    before = (patch_a < 0).sum(dim=1, keepdim=True)
+    count = (patch_a < n_a).sum(dim=1, keepdim=True) - before
+    return _AxisPairs(enclosing(before + step), before + step, count)
+
+
+def _mirror(pairs: _AxisPairs, flips: _Pair, grids: tuple[tuple[int, int], ...]) -> _AxisPairs:
+    """Count the columns of flipped views from the other side."""
+    index_a, index_b = (
+        torch.where(flip[:, None], columns - 1 - index, index)
+        for flip, (_, columns), index in zip(
+            flips, grids, (pairs.index_a, pairs.index_b), strict=True
+        )
+    )
+    return _AxisPairs(index_a, index_b, pairs.count)
+
+
+def _cross(
+    down: _AxisPairs, across: _AxisPairs, grids: tuple[tuple[int, int], ...]
+) -> PatchMatches:
+    """Pair the patches of every pair of rows and pair of columns, read row by row."""
+    pair = torch.arange(down.index_a.shape[1] * across.index_a.shape[1], device=down.count.device)
+    valid = pair < down.count * across.count  # [B, M]
+    pair, wide = pair * valid, across.count.clamp(min=1)
+    row = pair // wide
+    column = pair - row * wide
+    index_a, index_b = (
+        (1 + grid[1] * of_row).gather(1, row) + of_column.gather(1, column)
+        for grid, of_row, of_column in zip(
+            grids, (down.index_a, down.index_b), (across.index_a, across.index_b), strict=True
+        )
+    )
+    return PatchMatches(index_a * valid, index_b * valid, valid)
+
+
+def _as_pair(caller: str, grid: Grid) -> tuple[int, int]:
     rows, columns = (grid, grid) if isinstance(grid, int) else grid
-    check_positive("match_patches", grid_rows=rows, grid_columns=columns)
+    check_positive(caller, grid_rows=rows, grid_columns=columns)
     return rows, columns
 
 
-def _check_views(boxes_a: Tensor, flip_a: Tensor, boxes_b: Tensor, flip_b: Tensor) -> None:
-    check_shape("match_patches", (None, 4), boxes_a=boxes_a)
-    check_shape("match_patches", (len(boxes_a), 4), boxes_b=boxes_b)
-    check_shape("match_patches", (len(boxes_a),), flip_a=flip_a, flip_b=flip_b)
+def _check_views(
+    caller: str, boxes_a: Tensor, flip_a: Tensor, boxes_b: Tensor, flip_b: Tensor
+) -> None:
+    check_shape(caller, (None, 4), boxes_a=boxes_a)
+    check_shape(caller, (len(boxes_a), 4), boxes_b=boxes_b)
+    check_shape(caller, (len(boxes_a),), flip_a=flip_a, flip_b=flip_b)
     for name, boxes in {"boxes_a": boxes_a, "boxes_b": boxes_b}.items():
         if boxes.is_floating_point():
-            raise ShapeError(f"match_patches: {name} must be whole pixels, got {boxes.dtype}")
-        if (boxes[:, 2:] < 1).any():
+            raise ShapeError(f"{caller}: {name} must be whole pixels, got {boxes.dtype}")
+        if boxes.device.type == "cpu" and (boxes[:, 2:] < 1).any():
             smallest = boxes[:, 2:].min()
             raise RangeError(
-                f"match_patches: {name} must be at least 1 pixel high and wide, got {smallest}"
+                f"{caller}: {name} must be at least 1 pixel high and wide, got {smallest}"
             )

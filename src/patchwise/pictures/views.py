@@ -1,5 +1,6 @@
 """What training is shown: the views of an image, and which of their patches are matched."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,9 +11,9 @@ from torch import Tensor
 
 from patchwise.augment.crop import Crops, patch_centres
 from patchwise.augment.multicrop import GLOBAL_VIEWS, MultiCropViews, make_multicrop
-from patchwise.configs.methods import MethodConfig, PWSelfConfig
+from patchwise.configs.methods import Matching, MethodConfig, PWSelfConfig
 from patchwise.normalisation import IMAGENET_MEAN, IMAGENET_STD
-from patchwise.ops.geometry import match_patches
+from patchwise.ops.geometry import MATCHERS, match_distance
 from patchwise.pictures.colours import PALETTE
 from patchwise.pictures.drawing import Pixels, fit, frame, resize, tag, veil
 from patchwise.pictures.figure import Figure, Row, Tile
@@ -21,6 +22,10 @@ from patchwise.types import ImageBatch
 _SIDE_PX = 360
 _TAG_PX = 40
 _NUMBERED = 9  # matches of a pair of views that are numbered
+_RULES = {
+    "thinned": "in whole patches",
+    "nearest": "each of the student's patches with the teacher's that its centre lies in",
+}
 
 
 def view_figures(
@@ -47,8 +52,8 @@ def view_figures(
     if isinstance(method, PWSelfConfig) and method.recolour_patches:
         plain = training_views(batch, method, patch_px=patch_px, seed=seed, recoloured=False)
     figures.append(views_figure(batch, names, views, plain, most_local=most_local))
-    if isinstance(method, PWSelfConfig) and method.matching:
-        figures.append(matches_figure(batch, names, views))
+    if isinstance(method, PWSelfConfig) and method.matching != "none":
+        figures.append(matches_figure(batch, names, views, method.matching))
     return figures
 
 
@@ -135,7 +140,9 @@ def views_figure(
     return Figure("views", "Views of an image", caption, facts, tuple(rows), wide=True)
 
 
-def matches_figure(batch: ImageBatch, names: Sequence[str], views: MultiCropViews) -> Figure:
+def matches_figure(
+    batch: ImageBatch, names: Sequence[str], views: MultiCropViews, matching: Matching
+) -> Figure:
     """Show which patches of two views are matched.
 
     The teacher's first global view is paired with the second one, and with a local view.
@@ -144,9 +151,9 @@ def matches_figure(batch: ImageBatch, names: Sequence[str], views: MultiCropView
     rows, counts, misses = [], [], []
     for image, name in enumerate(names):
         for other in others:
-            pair = _pair_of_views(views, image, other)
+            pair = _pair_of_views(views, image, other, matching)
             rows.append(_match_row(batch, views, image, name, pair))
-            counts.append(f"{len(pair.centres)} of {views.grids[0][0] * views.grids[0][1]}")
+            counts.append(f"{len(pair.centres)} of {math.prod(views.grids[other])}")
             misses.append(pair.miss)
     miss = torch.cat(misses)
     apart = (
@@ -164,9 +171,9 @@ def matches_figure(batch: ImageBatch, names: Sequence[str], views: MultiCropView
     facts = (
         f"Dark patches have no partner: they lie outside the other view, or are left over where a "
         f"view has more patches on the common part than the other. Pairs come from the boxes "
-        f"alone, in whole patches: centres of partners are {apart}. At most {_NUMBERED} pairs of "
+        f"alone, {_RULES[matching]}: centres of partners are {apart}. At most {_NUMBERED} pairs of "
         f"a row are numbered; matched in all, row by row: {', '.join(counts)} patches of the "
-        f"teacher's view. These are the draws of the first epoch with the settings and the seed "
+        f"student's view. These are the draws of the first epoch with the settings and the seed "
         f"given."
     )
     return Figure("matches", "Matched patches", caption, facts, tuple(rows), wide=True)
@@ -180,23 +187,19 @@ class _Pair:
     crops: tuple[Crops, Crops]  # of this image alone
     patches: tuple[Int[Tensor, " M"], Int[Tensor, " M"]]  # in each view, from 0
     centres: Float[Tensor, "M 2"]  # of the first view's patches, in the image
-    miss: Float[Tensor, " M"]  # distance of the partners' centres, in widths of the first's patch
+    miss: Float[Tensor, " M"]  # distance of the partners' centres, in sides of the first's patch
 
 
-def _pair_of_views(views: MultiCropViews, image: int, other: int) -> _Pair:
+def _pair_of_views(views: MultiCropViews, image: int, other: int, matching: Matching) -> _Pair:
     """Match the first view with another one, as training does."""
     a, b = _one(views.crops[0], image), _one(views.crops[other], image)
-    grid_a, grid_b = views.grids[0], views.grids[other]
-    found = match_patches(a.boxes, a.flip, grid_a, b.boxes, b.flip, grid_b)
+    grids = views.grids[0], views.grids[other]
+    found = MATCHERS[matching](a.boxes, a.flip, grids[0], b.boxes, b.flip, grids[1])
     valid = found.valid[0]
     patches = found.index_a[0, valid] - 1, found.index_b[0, valid] - 1
-    centres = [
-        patch_centres(crop, grid)[0].flatten(0, 1)[index]
-        for crop, grid, index in zip((a, b), (grid_a, grid_b), patches, strict=True)
-    ]
-    patch = a.boxes[0, 2:] / torch.tensor(grid_a)  # height and width in the image
-    miss = ((centres[0] - centres[1]) / patch).abs().amax(dim=1)
-    return _Pair((0, other), (a, b), patches, centres[0], miss)
+    centres = patch_centres(a, grids[0])[0].flatten(0, 1)[patches[0]]
+    miss = match_distance(found, (a.boxes, b.boxes), (a.flip, b.flip), grids)[0, valid]
+    return _Pair((0, other), (a, b), patches, centres, miss.amax(dim=1))
 
 
 def _match_row(batch: ImageBatch, views: MultiCropViews, image: int, name: str, pair: _Pair) -> Row:
@@ -220,15 +223,13 @@ def _match_row(batch: ImageBatch, views: MultiCropViews, image: int, name: str, 
 
 
 def spread(points: Float[Tensor, "M 2"], count: int) -> Int[Tensor, " m"]:
-    """Return up to ``count`` of the points that lie far from each other, in reading order."""
-    if len(points) <= count:
-        return torch.arange(len(points))
-    chosen = [0]
-    distance = (points - points[0]).square().sum(dim=1)
-    while len(chosen) < count:
+    """Return up to ``count`` points far from each other, no place twice, in reading order."""
+    chosen: list[int] = []
+    distance = torch.full((len(points),), torch.inf)
+    while len(chosen) < count and (distance > 0).any():
         chosen.append(int(distance.argmax()))
         distance = torch.minimum(distance, (points - points[chosen[-1]]).square().sum(dim=1))
-    return torch.tensor(sorted(chosen))
+    return torch.tensor(sorted(chosen), dtype=torch.int64)
 
 
 def _one(crops: Crops, image: int) -> Crops:

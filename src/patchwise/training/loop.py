@@ -22,6 +22,7 @@ from patchwise.data.bad_images import BadImages
 from patchwise.errors import DataError, TrainingError
 from patchwise.methods.method import Batch, Method, Step, StepLoss
 from patchwise.models.backbone import Backbone
+from patchwise.models.vit import ViT
 from patchwise.randomness import random_seed
 from patchwise.training.checkpoint import Checkpoint, pack_state, save_checkpoint
 from patchwise.training.engine import FabricCollectives
@@ -63,6 +64,11 @@ class Training:
     fabric: Fabric
     done: int = 0  # optimiser steps
     seconds: float = 0.0  # spent on them, over all resumptions
+
+    def __post_init__(self) -> None:
+        for module in self.method.modules():
+            if isinstance(module, ViT):
+                module.checkpointed = self.config.train.recompute
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Make one optimiser step; return what there is to log of it.
@@ -115,12 +121,16 @@ class Training:
             with torch.no_grad():
                 views = self.method.make_views(images, step)
             for loss in self._each(self.method.losses(views, step)):
-                self.fabric.backward(loss.total / parts)
-                carries.append(loss.carry)
+                self.fabric.backward(loss.total)
+                if loss.carry is not None:
+                    carries.append(loss.carry)
                 for name, value in loss.parts.items():
                     sums[name] = sums.get(name, torch.zeros(())) + value.float().cpu() / parts
                 for name, value in loss.health.items():
                     health.setdefault(name, []).append(value)
+        if parts > 1:
+            trained = (p for group in self.optimizer.param_groups for p in group["params"])
+            torch._foreach_div_([p.grad for p in trained if p.grad is not None], parts)
         return _Sums(carries, sums, health)
 
     def _each(self, losses: Iterator[StepLoss[Any]]) -> Iterator[StepLoss[Any]]:

@@ -1,0 +1,231 @@
+"""Softmax over K prototypes, K being large: nothing of the size tokens x K is ever held.
+
+Prototypes are taken block by block. A running maximum and sum give the softmax's denominator; the
+backward computes the blocks once more. As attention is computed without its matrix: Milakov and
+Gimelshein 2018, arXiv:1805.02867; Dao et al. 2022, arXiv:2205.14135.
+
+Only the directions of prototypes count: w_k is the k-th, divided by its length. That too is done
+block by block, so that no second copy of them is held.
+
+Letters: R rows (tokens), C channels, K prototypes, P positions.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from patchwise.checks import check_positive, check_shape
+from patchwise.ops.products import add_product, is_half, set_product
+
+_BLOCK_BYTES = {"cpu": 16 * 2**20, "cuda": 256 * 2**20}  # a cache's worth; enough to fill a GPU
+_LEAST_BLOCK = 128  # prototypes: narrower products are slow
+
+
+def log_partition(
+    vectors: Float[Tensor, "R C"], prototypes: Float[Tensor, "K C"], *, temperature: float
+) -> Float[Tensor, " R"]:
+    """Return the logarithm of the softmax's denominator: log sum_k exp(v . w_k / temperature).
+
+    Args:
+        vectors: One row a token. Under autocast to bfloat16 the products with the prototypes are
+            made in it, and summed and returned in float32.
+        prototypes: Of any length. Both get gradients.
+        temperature: Divisor of the scores; > 0.
+
+    >>> scores = torch.tensor([[1.0, 2.0, 3.0]])
+    >>> log_partition(scores, torch.eye(3), temperature=1.0).allclose(scores.logsumexp(dim=1))
+    True
+    """
+    check_positive("log_partition", temperature=temperature)
+    check_shape("log_partition", (None, None), vectors=vectors)
+    check_shape("log_partition", (None, vectors.shape[1]), prototypes=prototypes)
+    half = is_half(vectors.device)
+    vectors, prototypes = _full(vectors), _full(prototypes)
+    result: Tensor = _LogPartition.apply(vectors / temperature, prototypes, half)  # type: ignore[no-untyped-call]
+    return result
+
+
+def expected_prototypes(
+    vectors: Float[Tensor, "R C"],
+    prototypes: Float[Tensor, "K C"],
+    averaged: Float[Tensor, "K C"],
+    *,
+    temperature: float,
+    centre: Float[Tensor, "P K"],
+    position: Int[Tensor, " R"],
+) -> Float[Tensor, "R C"]:
+    """Return sum_k q_k a_k of every row, with q = softmax((v . w_k - centre_k) / temperature).
+
+    A cross-entropy between q and a student with scores s . a_k needs nothing more of q, for
+    sum_k q_k (s . a_k) = s . (sum_k q_k a_k).
+
+    Args:
+        vectors: The teacher's tokens, one row each. No gradient.
+        prototypes: The teacher's, of any length. No gradient.
+        averaged: The student's, whose directions are a_k. They get the gradient.
+        temperature: Divisor of the centred scores; > 0.
+        centre: What is subtracted from the scores, by position. No gradient.
+        position: The row of ``centre`` of each of ``vectors``.
+
+    Under autocast to bfloat16 the products are made in it, and summed and returned in float32.
+
+    >>> sure = expected_prototypes(
+    ...     torch.eye(2), torch.eye(2), torch.tensor([[3.0, 4.0], [0.0, 2.0]]), temperature=0.01,
+    ...     centre=torch.zeros(1, 2), position=torch.zeros(2, dtype=torch.int64),
+    ... )
+    >>> sure.allclose(torch.tensor([[0.6, 0.8], [0.0, 1.0]]))
+    True
+    """
+    name = "expected_prototypes"
+    check_positive(name, temperature=temperature)
+    check_shape(name, (None, None), vectors=vectors)
+    check_shape(name, (None, vectors.shape[1]), prototypes=prototypes)
+    check_shape(name, tuple(prototypes.shape), averaged=averaged)
+    check_shape(name, (None, len(prototypes)), centre=centre)
+    check_shape(name, (len(vectors),), position=position)
+    half = is_half(vectors.device)
+    result: Tensor = _ExpectedPrototypes.apply(  # type: ignore[no-untyped-call]
+        _full(vectors.detach()) / temperature,
+        _full(prototypes.detach()),
+        _full(averaged),
+        centre.detach() / temperature,
+        position,
+        half,
+    )
+    return result
+
+
+class _LogPartition(torch.autograd.Function):
+    """Of scores that the temperature has divided already."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, prototypes: Tensor, half: bool) -> Tensor:  # noqa: ANN401
+        top = vectors.new_full((len(vectors),), -math.inf)
+        total = torch.zeros_like(top)
+        for _, _, scores in _score_blocks(vectors, prototypes, half):
+            higher = torch.maximum(top, scores.amax(dim=1))
+            scores.sub_(higher[:, None]).exp_()
+            total.mul_((top - higher).exp_()).add_(scores.sum(dim=1))
+            top = higher
+        result = top + total.log_()
+        ctx.save_for_backward(vectors, prototypes, result)
+        ctx.half = half
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN401
+        vectors, prototypes, log_total = ctx.saved_tensors
+        to_vectors = torch.zeros_like(vectors)
+        to_prototypes = torch.empty_like(prototypes)
+        weighted = gradient[:, None] * vectors
+        for block, unit, scores in _score_blocks(vectors, prototypes, ctx.half):
+            share = scores.sub_(log_total[:, None]).exp_()
+            add_product(to_vectors, share, unit, half=ctx.half)
+            set_product(to_prototypes[block], share.mT, weighted, half=ctx.half)
+            _through_length(to_prototypes[block], prototypes[block])
+        return to_vectors.mul_(gradient[:, None]), to_prototypes, None
+
+
+class _ExpectedPrototypes(torch.autograd.Function):
+    """Of scores and a centre that the temperature has divided already."""
+
+    @staticmethod
+    def forward(  # noqa: PLR0913, PLR0917 - autograd wants them one by one
+        ctx: Any,  # noqa: ANN401
+        vectors: Tensor,
+        prototypes: Tensor,
+        averaged: Tensor,
+        centre: Tensor,
+        position: Tensor,
+        half: bool,
+    ) -> Tensor:
+        top = vectors.new_full((len(vectors),), -math.inf)
+        total = torch.zeros_like(top)
+        result = vectors.new_zeros(len(vectors), averaged.shape[1])
+        spare = _block_buffer(vectors, len(prototypes))
+        for block, _, scores in _score_blocks(vectors, prototypes, half):
+            _subtract_centre(scores, centre[:, block], position, spare)
+            higher = torch.maximum(top, scores.amax(dim=1))
+            share = scores.sub_(higher[:, None]).exp_()
+            shrink = (top - higher).exp_()
+            total.mul_(shrink).add_(share.sum(dim=1))
+            add_product(result.mul_(shrink[:, None]), share, _unit(averaged[block]), half=half)
+            top = higher
+        log_total = top + total.log()
+        ctx.save_for_backward(vectors, prototypes, averaged, centre, position, log_total)
+        ctx.half = half
+        return result.div_(total[:, None])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor, None, None, None]:  # noqa: ANN401
+        vectors, prototypes, averaged, centre, position, log_total = ctx.saved_tensors
+        to_averaged = torch.empty_like(averaged)
+        spare = _block_buffer(vectors, len(prototypes))
+        for block, _, scores in _score_blocks(vectors, prototypes, ctx.half):
+            _subtract_centre(scores, centre[:, block], position, spare)
+            share = scores.sub_(log_total[:, None]).exp_()
+            set_product(to_averaged[block], share.mT, gradient, half=ctx.half)
+            _through_length(to_averaged[block], averaged[block])
+        return None, None, to_averaged, None, None, None
+
+
+def _score_blocks(
+    vectors: Tensor, prototypes: Tensor, half: bool
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Yield the place of a block, its prototypes as unit vectors, all rows' scores [R, block].
+
+    The scores lie in one buffer that is written over again and again.
+    """
+    count, size = len(prototypes), _block_size(vectors)
+    buffer = _block_buffer(vectors, count)
+    for start in range(0, count, size):
+        block = slice(start, min(start + size, count))
+        scores = _view(buffer, len(vectors), block.stop - block.start)
+        unit = _unit(prototypes[block])
+        set_product(scores, vectors, unit.mT, half=half)
+        yield block, unit, scores
+
+
+def _unit(prototypes: Tensor) -> Tensor:
+    return F.normalize(prototypes, dim=1)
+
+
+def _through_length(gradient: Tensor, prototypes: Tensor) -> None:
+    """Turn the gradient of unit vectors into that of vectors of any length, in place."""
+    length = prototypes.norm(dim=1, keepdim=True).clamp_(min=1e-12)
+    unit = prototypes / length
+    gradient.sub_((gradient * unit).sum(dim=1, keepdim=True) * unit).div_(length)
+
+
+def _subtract_centre(scores: Tensor, centre: Tensor, position: Tensor, spare: Tensor) -> None:
+    """Subtract from each row the row of ``centre`` at its position, in place."""
+    rows = _view(spare, *scores.shape)
+    scores.sub_(torch.index_select(centre, 0, position, out=rows))
+
+
+def _block_buffer(vectors: Tensor, count: int) -> Tensor:
+    """Return room for the scores of a block of ``count`` prototypes."""
+    return vectors.new_empty(len(vectors) * min(_block_size(vectors), count))
+
+
+def _view(buffer: Tensor, rows: int, columns: int) -> Tensor:
+    return buffer[: rows * columns].view(rows, columns)
+
+
+def _block_size(vectors: Tensor) -> int:
+    """Return how many prototypes to take at a time."""
+    wanted = _BLOCK_BYTES[vectors.device.type] // (max(1, len(vectors)) * vectors.element_size())
+    return max(_LEAST_BLOCK, wanted // _LEAST_BLOCK * _LEAST_BLOCK)
+
+
+def _full(values: Tensor) -> Tensor:
+    """Return half-precision values in float32; leave the others as they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
