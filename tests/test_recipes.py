@@ -89,6 +89,7 @@ def test_the_papers_settings(recipe: str, prototypes: int, batch: int, patch_col
     assert (method.prototypes, config.train.batch) == (prototypes, batch)
     assert isinstance(method, PWSelfConfig)
     assert method.recolour_patches == patch_colour
+    assert method.matching == "thinned"
     assert config.train.epochs == (120 if patch_colour else 100)
     assert (views.base, views.base_px, views.global_px, views.local_px) == ("square", 256, 224, 96)
     assert (views.local_count, views.global_area_frac) == (8, (0.4, 1.0))
@@ -98,6 +99,13 @@ def test_the_papers_settings(recipe: str, prototypes: int, batch: int, patch_col
     assert (config.optim.weight_decay, config.optim.final_weight_decay) == (0.04, 0.4)
     assert (config.optim.warmup_epochs, config.optim.clip_norm) == (10.0, 3.0)
     assert config.backbone.drop_path == 0.1
+
+
+@pytest.mark.parametrize("recipe", ["small", "demo"])
+def test_our_own_recipes_match_the_nearest_patches(recipe: str) -> None:
+    method = make_config(recipe, Facts(1_000, 256, "cpu")).method
+    assert isinstance(method, PWSelfConfig)
+    assert method.matching == "nearest"
 
 
 def test_dino_is_the_same_but_for_the_method() -> None:
