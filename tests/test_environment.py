@@ -17,6 +17,7 @@ from patchwise.environment import (
     OPTIONAL,
     REQUIRED,
     describe_environment,
+    free_memory,
     inspect_environment,
     usable_cores,
     usable_memory,
@@ -148,3 +149,27 @@ def test_the_commit_is_that_of_the_source_and_not_of_a_tree_around_it(
     assert f"commit: {commit}-dirty\n" in describe_environment("cpu")
     monkeypatch.setenv("PATH", "")
     assert "commit: unknown\n" in describe_environment("cpu")
+
+
+def test_free_memory_is_less_than_there_is() -> None:
+    assert 0 < free_memory(torch.device("cpu")) < usable_memory()
+
+
+def test_a_limit_of_the_group_bounds_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_memory_limit", lambda: 1000)
+    facts = {"MemAvailable:": 4, "anon": 300, "shmem": 50}
+    monkeypatch.setattr(module, "_fact", lambda file, name: facts[name])
+    assert free_memory(torch.device("cpu")) == 650
+    facts["anon"] = 2000
+    assert free_memory(torch.device("cpu")) == 0
+    monkeypatch.setattr(module, "_memory_limit", lambda: 0)
+    assert free_memory(torch.device("cpu")) == 4096
+
+
+def test_facts_of_the_system_are_read_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "facts"
+    file.write_text("MemTotal:  8 kB\n\nMemAvailable:   5 kB\nanon 3\nanon_thp 7\n")
+    assert module._fact(file, "MemAvailable:") == 5
+    assert module._fact(file, "anon") == 3
+    assert module._fact(file, "shmem") == 0
+    assert module._fact(tmp_path / "none", "anon") == 0

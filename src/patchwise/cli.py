@@ -60,6 +60,10 @@ def train(  # noqa: PLR0913 - one parameter an option
     val: Val = None,
     settings: Set = None,
     config: ConfigFile = None,
+    fit: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Memory that must suffice, such as 8GiB: chooses how a step is made."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print settings and forecast, and stop there.")
@@ -76,7 +80,7 @@ def train(  # noqa: PLR0913 - one parameter an option
         if val is not None:
             api.open_labels(val)
         resolved, _ = api.forecast_training(
-            data, recipe=recipe, init=init, settings=changes, config=config
+            data, recipe=recipe, init=init, settings=changes, config=config, fit=fit
         )
         typer.echo(dump_toml(resolved))
         return
@@ -90,6 +94,7 @@ def train(  # noqa: PLR0913 - one parameter an option
         settings=changes,
         config=config,
         val=val,
+        fit=fit,
         resume=resume,
     )
     if not result.complete:

@@ -202,6 +202,31 @@ def usable_memory() -> int:
     return min(total, limit) if limit else total
 
 
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that are free on a device; 0 if that cannot be told.
+
+    On a GPU what PyTorch holds in reserve counts as free; on a CPU what the system would give up.
+    """
+    if device.type == "cuda":
+        reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + reserve
+    free = _fact(Path("/proc/meminfo"), "MemAvailable:") * 1024 or usable_memory()
+    limit, group = _memory_limit(), Path("/sys/fs/cgroup")
+    if not limit:
+        return free
+    used = _fact(group / "memory.stat", "anon") + _fact(group / "memory.stat", "shmem")
+    return max(0, min(free, limit - used))
+
+
+def _fact(file: Path, name: str) -> int:
+    """Return the number behind a name in a file of such lines; 0 if it is not there."""
+    try:
+        lines = file.read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.split()[:1] == [name]), 0)
+
+
 def _gib(number: int) -> str:
     return f"{number / 2**30:.1f} GiB" if number > 0 else "unknown"
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,14 @@ import patchwise
 from patchwise.api import training as api
 from patchwise.api.validation import Validation, is_scored
 from patchwise.configs.loader import read_config
+from patchwise.configs.run import RunConfig
 from patchwise.data.synthetic import render_scenes
 from patchwise.errors import CheckpointError, ConfigError, DataError
 from patchwise.training.checkpoint import list_checkpoints
+from patchwise.training.fit import Fit
 from patchwise.training.folder import RunFolder
 from patchwise.training.log import read_log
+from patchwise.training.probe import Need
 from tests.test_cli import TINY, losses
 
 SETTINGS: dict[str, Any] = {**TINY, "train.epochs": 2, "train.checkpoint_every_steps": 3}
@@ -91,12 +94,57 @@ def test_workers_change_nothing(photographs: Path, tmp_path: Path, workers: int)
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_images_in_memory_change_nothing(
+    photographs: Path, tmp_path: Path, accumulate: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photographs / "empty.jpg").touch()
+    for keep in ("none", "device"):
+        settings = {**SETTINGS, "data.keep": keep, "train.accumulate": accumulate}
+        patchwise.train(photographs, out=tmp_path / keep, settings=settings)
+        said = capsys.readouterr().err
+        assert ("keeping 23 images, " in said) == (keep == "device")
+    assert losses(tmp_path / "none") == losses(tmp_path / "device")
+
+
 def test_accumulation_changes_nothing_but_memory(photographs: Path, tmp_path: Path) -> None:
     """Gradients of parts add up to the gradient of the whole."""
     train(photographs, tmp_path / "a")
     train(photographs, tmp_path / "b", settings={"train.accumulate": 2})
     for (_, whole), (_, parts) in zip(losses(tmp_path / "a"), losses(tmp_path / "b"), strict=True):
         assert whole == pytest.approx(parts, rel=1e-3)
+
+
+def test_a_limit_of_memory_changes_nothing_but_memory(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if computing again, two images at a time, had been found to fit."""
+    limits = []
+
+    def choose(config: RunConfig, limit_bytes: int, say: object) -> Fit:
+        limits.append(limit_bytes)
+        train = replace(config.train, accumulate=2, recompute=True, precision="float32")
+        return Fit(replace(config, train=train), Need(2**28, 1.0))
+
+    monkeypatch.setattr(api, "fit_memory", choose)
+    train(photographs, tmp_path / "a")
+    train(photographs, tmp_path / "b", fit="1GiB")
+    chosen = read_config(tmp_path / "b" / "config.toml").train
+    assert (chosen.accumulate, chosen.recompute) == (2, True)
+    for (_, whole), (_, parts) in zip(losses(tmp_path / "a"), losses(tmp_path / "b"), strict=True):
+        assert whole == pytest.approx(parts, rel=1e-3)
+    assert 2**30 - 2**20 < limits[0] < 2**30  # the images are kept besides
+
+    train(photographs, tmp_path / "c", fit="1MiB")  # where they would be most of it
+    assert read_config(tmp_path / "c" / "config.toml").data.keep == "none"
+    assert limits[1] == 2**20
+
+
+@pytest.mark.bad_input
+def test_a_resumed_run_takes_no_new_limit(photographs: Path, tmp_path: Path) -> None:
+    train(photographs, tmp_path / "run")
+    with pytest.raises(ConfigError, match="fit must be left out with resume"):
+        patchwise.train(photographs, out=tmp_path / "run", fit="8GiB", resume=True, quiet=True)
 
 
 def test_init_begins_with_given_weights(photographs: Path, tmp_path: Path) -> None:
@@ -225,7 +273,7 @@ def test_resuming_may_change_what_does_not_change_the_result(
     first = losses(out)
     (out / "results.json").unlink()
     list_checkpoints(out / "checkpoints")[0].unlink()
-    settings = {"data.tolerated_bad_images": 3, "data.workers": 1}
+    settings = {"data.tolerated_bad_images": 3, "data.workers": 1, "data.keep": "none"}
     result = patchwise.train(photographs, out=out, resume=True, settings=settings, quiet=True)
     assert result.complete
     assert read_config(out / "config.toml").data.tolerated_bad_images == 3

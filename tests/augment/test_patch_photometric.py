@@ -88,6 +88,22 @@ def test_recolouring_one_patch_changes_no_pixel_of_another() -> None:
         assert not changed.any()
 
 
+def test_other_numbers_for_one_patch_change_no_pixel_of_another() -> None:
+    batch, params = images(1, 24, 24), draw(1, 9)
+    before = apply_patch_photometric(batch, params, 8)
+    for patch in range(9):
+        brightness, sigma_px = params.brightness.clone(), params.sigma_px.clone()
+        brightness[0, patch] -= 0.3
+        sigma_px[0, patch] += 3
+        other = dataclasses.replace(params, brightness=brightness, sigma_px=sigma_px)
+        after = apply_patch_photometric(batch, other, 8)
+        changed = (before != after).any(dim=1)[0]
+        y, x = patch // 3 * 8, patch % 3 * 8
+        assert changed[y : y + 8, x : x + 8].any()
+        changed[y : y + 8, x : x + 8] = False
+        assert not changed.any()
+
+
 def test_strengths_and_chances_of_zero_change_nothing() -> None:
     batch = images(2, 16, 16)
     recoloured = apply_patch_photometric(batch, draw(2, 16, STILL), 4)

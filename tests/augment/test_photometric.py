@@ -19,6 +19,7 @@ from patchwise.errors import RangeError, ShapeError
 from patchwise.ops import colour
 
 VIEWS = ViewsConfig()
+ADDED = torch.arange(1.0, 10.0)
 
 
 def draw(
@@ -137,6 +138,13 @@ def test_only_the_chosen_images_change() -> None:
     assert batch[:, 0, 0, 0].tolist() == [0, 0, 2, 0]
     change_some(batch, ~chosen & chosen, lambda some: some + 1)
     assert batch.sum() == 24
+
+
+def test_parts_of_many_images_are_changed_as_one() -> None:
+    """More values than are changed at a time."""
+    batch = torch.zeros(9, 3, 256, 256)
+    change_some(batch, torch.arange(9) != 4, lambda some, add: some + add.view(-1, 1, 1, 1), ADDED)
+    assert torch.equal(batch.mean(dim=(1, 2, 3)), ADDED * (torch.arange(9) != 4))
 
 
 @pytest.mark.bad_input

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from patchwise.configs.run import DataConfig, OptimConfig, TrainConfig
-from patchwise.errors import ConfigError, RangeError
+from patchwise.errors import ChoiceError, ConfigError, RangeError
 
 SECTIONS: list[type[Any]] = [DataConfig, OptimConfig, TrainConfig]
 
@@ -37,6 +37,12 @@ def test_ends_of_ranges_are_allowed() -> None:
 def test_importing_the_configuration_does_not_import_torch() -> None:
     code = "import sys, patchwise.configs.run; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.bad_input
+def test_images_are_kept_where_there_is_such_a_place() -> None:
+    with pytest.raises(ChoiceError, match="DataConfig: keep must be one of auto, device, none"):
+        DataConfig(keep="disk")  # type: ignore[arg-type]
 
 
 @pytest.mark.bad_input

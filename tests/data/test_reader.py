@@ -32,11 +32,29 @@ def test_batches_come_in_the_order_of_the_jobs(workers: int) -> None:
     assert [i for images in found if images is not None for i in images.ids.tolist()] == [*range(8)]
 
 
+def test_an_image_that_a_batch_shows_twice_is_read_once() -> None:
+    seen = []
+
+    class Counted(Numbered):
+        def read(self, index: int) -> NDArray[np.uint8]:
+            seen.append(index)
+            return super().read(index)
+
+    nearby = Nearby(np.array([[1], [0], [1], [1]]), seed=0)
+    source = Counted(4, bad=frozenset({3}))  # 0 stands in for 3
+    found = Reader(source, keep, enough=2, nearby=nearby)[Job(0, np.array([3, 0, 2]))]
+    assert found.images is not None
+    assert found.neighbours is not None
+    assert found.images.ids.tolist() == [0, 0, 2]
+    assert found.neighbours.ids.tolist() == [1, 1, 1]
+    assert seen == [3, 0, 2, 1]
+
+
 def test_candidates_are_the_neighbours_from_a_random_one_on_then_the_image() -> None:
     nearby = Nearby(np.array([[1, 2, 3], [0, 2, 3]]), seed=0)
     firsts = set()
     for epoch in range(50):
-        own, other = nearby.candidates(np.array([0, 1]), epoch)
+        own, other = nearby.candidates(np.array([0, 1]), epoch).tolist()
         assert own in ([1, 2, 3, 0], [2, 3, 1, 0], [3, 1, 2, 0])
         assert other in ([0, 2, 3, 1], [2, 3, 0, 1], [3, 0, 2, 1])
         firsts.add((own[0], other[0]))

@@ -244,17 +244,28 @@ def blur_reference(
 
 @pytest.mark.parametrize("border", ["reflect", "edge"])
 @pytest.mark.parametrize("kernel", [(5, 1), (1, 7), (3, 5)])
-@pytest.mark.parametrize("size", [(7, 6), (4, 3), (2, 2)])
+@pytest.mark.parametrize("size", [(7, 6), (4, 3), (2, 2), (37, 2), (3, 35)])
 def test_blur_equals_the_plain_loops(
     size: tuple[int, int], kernel: tuple[int, int], border: Any
 ) -> None:
-    batch, sigma = images(2, 7, 6)[..., : size[0], : size[1]], torch.tensor([0.6, 2.0])
+    batch, sigma = images(2, 37, 35)[..., : size[0], : size[1]], torch.tensor([0.6, 2.0])
     expected = [
         blur_reference(image, float(s), kernel, border)
         for image, s in zip(batch, sigma, strict=True)
     ]
     blurred = colour.gaussian_blur(batch, sigma, kernel_px=kernel, border=border)
     torch.testing.assert_close(blurred, torch.stack(expected), atol=1e-5, rtol=0)
+
+
+def test_blurs_hold_no_subnormal_weights() -> None:
+    """A white line, blurred by little: what is left far from it is 0, not hardly more."""
+    line = torch.zeros(1, 3, 40, 40)
+    line[..., 20] = 1
+    for sigma_px in (0.3, 0.45, 0.5):
+        blurred = colour.gaussian_blur(line, torch.tensor([sigma_px]), kernel_px=(13, 13))
+        left = blurred[blurred > 0]
+        assert left.min() > 1e-10
+        assert left.max() > 0.5
 
 
 def test_reflect_blur_is_torch_padding_and_convolution() -> None:

@@ -4,10 +4,43 @@ import pytest
 import torch
 
 from patchwise.errors import RangeError, ShapeError
-from patchwise.ops.resample import resampling_matrix
+from patchwise.ops.resample import Bands, resample_boxes, resampling_bands
 
-CASES = [(0, 40, 40), (0, 40, 13), (5, 20, 20), (7, 9, 30), (0, 1, 8), (39, 1, 3), (3, 37, 1)]
+CASES = [
+    (0, 40, 40),
+    (0, 40, 13),
+    (5, 20, 20),
+    (7, 9, 30),
+    (0, 1, 8),
+    (39, 1, 3),
+    (3, 37, 1),
+    (2, 31, 70),
+]
 IN_PX = 40
+
+
+def dense(bands: Bands, in_px: int, out_px: int) -> torch.Tensor:
+    """The matrix [B, out_px, in_px] of which the bands hold what is not 0."""
+    number, blocks = bands.first.shape
+    matrix = torch.zeros(number, blocks, bands.block_px, in_px)
+    for image in range(number):
+        for block in range(blocks):
+            first = int(bands.first[image, block])
+            assert 0 <= first <= in_px - bands.window_px
+            matrix[image, block, :, first : first + bands.window_px] = bands.weights[image, block]
+    return matrix.flatten(1, 2)[:, :out_px]
+
+
+def resampling_matrix(
+    start: torch.Tensor,
+    length: torch.Tensor,
+    *,
+    in_px: int,
+    out_px: int,
+    flip: torch.Tensor | None = None,
+) -> torch.Tensor:
+    bands = resampling_bands(start, length, in_px=in_px, out_px=out_px, flip=flip)
+    return dense(bands, in_px, out_px)
 
 
 def one(start: int, length: int, out_px: int, *, flip: bool | None = None) -> torch.Tensor:
@@ -89,11 +122,32 @@ def test_far_pixels_are_as_exact_as_near_ones() -> None:
     torch.testing.assert_close(far[0, :, 99_900:], near[0], atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("out_px", [7, 32, 50, 67])
+def test_boxes_are_products_with_the_two_matrices(out_px: int) -> None:
+    """Several images, several boxes of each, mirrored or not, of whole blocks or not."""
+    generator = torch.Generator().manual_seed(out_px)
+    images = torch.randint(0, 256, (3, 3, 90, 75), dtype=torch.uint8, generator=generator)
+    owner = torch.arange(300) % 3
+    ends = torch.rand(300, 2, 2, generator=generator).sort(dim=1).values
+    corner = (ends[:, 0] * torch.tensor([80, 65])).long()
+    far = (ends[:, 1] * torch.tensor([90, 75])).long().maximum(corner + 1)
+    boxes = torch.cat([corner, far - corner], dim=1)
+    flip = torch.rand(300, generator=generator) < 0.5
+    made = resample_boxes(images, owner, boxes, flip, size_px=out_px)
+    assert made.shape == (300, 3, out_px, out_px)
+    top, left, height, width = boxes.unbind(dim=1)
+    down = resampling_matrix(top, height, in_px=90, out_px=out_px)
+    across = resampling_matrix(left, width, in_px=75, out_px=out_px, flip=flip)
+    for at in range(300):
+        expected = down[at] @ (images[owner[at]] / 255) @ across[at].T
+        torch.testing.assert_close(made[at], expected.clamp(0, 1), atol=1e-5, rtol=0)
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize(("start", "length"), [(-1, 4), (37, 4), (3, 0)])
 def test_a_crop_that_leaves_the_axis_is_named(start: int, length: int) -> None:
     message = rf"start and end must lie in \[0, 40\] and hold a pixel, got \[\[{start}, "
-    with pytest.raises(RangeError, match=f"^resampling_matrix: {message}"):
+    with pytest.raises(RangeError, match=f"^resampling_bands: {message}"):
         one(start, length, 5)
 
 

@@ -1,20 +1,28 @@
 """From settings to something that can be trained."""
 
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
+from patchwise.configs.run import DataConfig, Keep
 from patchwise.data.source import open_source
 from patchwise.errors import ConfigError
+from patchwise.training import plan as module
+from patchwise.training.forecast import Measurement
 from patchwise.training.plan import (
     build_training,
     count_bad_images,
+    find_residences,
     forecast,
     make_plan,
     open_stream,
 )
+from tests.data.numbered import Numbered
 from tests.small_runs import run_config, small_vit
 
 
@@ -67,6 +75,67 @@ def test_a_stream_goes_on_where_it_is_told_to() -> None:
         assert torch.equal(batch.pixels, expected.pixels)
         assert torch.equal(batch.ids, expected.ids)
         assert batch.epoch == expected.epoch == 1
+
+
+def test_images_in_memory_change_nothing() -> None:
+    plan = make_plan(run_config(), open_source("scenes:18"), None)
+    said: list[str] = []
+    residences = find_residences(plan, said.append)
+    assert said == ["keeping 18 images, 0 MiB, on cpu after the first epoch"]
+    streams = (
+        open_stream(plan, count_bad_images(plan), start_step=3, say=print, residences=where)
+        for where in (residences, None)
+    )
+    for (kept, plain), _ in zip(zip(*streams, strict=True), range(15), strict=False):
+        assert torch.equal(kept["images"].pixels, plain["images"].pixels)
+        assert torch.equal(kept["images"].ids, plain["images"].ids)
+        assert kept["images"].epoch == plain["images"].epoch
+
+
+def test_later_epochs_read_no_image() -> None:
+    seen: list[int] = []
+
+    class Counted(Numbered):
+        def read(self, index: int) -> NDArray[np.uint8]:
+            seen.append(index)
+            return super().read(index)
+
+    plan = make_plan(run_config(), Counted(12), None)
+    residences = find_residences(plan, print)
+    seen.clear()
+    stream = open_stream(
+        plan, count_bad_images(plan), start_step=0, say=print, residences=residences
+    )
+    list(islice(stream, 9))
+    assert sorted(seen) == list(range(12))
+
+
+def test_images_stay_nowhere_on_request() -> None:
+    config = run_config()
+    config = replace(config, data=replace(config.data, keep="none"))
+    said: list[str] = []
+    plan = make_plan(config, open_source("scenes:18"), None)
+    assert find_residences(plan, said.append) == {}
+    assert said == []
+
+
+def test_the_forecast_counts_the_memory_of_images_that_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "measure", lambda training, stream: Measurement(10.0, 1000))
+    peaks = []
+    choices: tuple[Keep, ...] = ("none", "device")
+    for keep in choices:
+        config = replace(run_config(), data=DataConfig(workers=0, keep=keep))
+        plan = make_plan(config, open_source("scenes:8"), None)
+        peaks.append(forecast(plan, lambda _: None)[1].peak_bytes)
+    assert peaks == [1000, 1000 + 8 * 3 * 64 * 64]
+
+
+def test_the_forecast_says_that_it_is_of_the_first_epoch() -> None:
+    said: list[str] = []
+    forecast(make_plan(run_config(), open_source("scenes:8"), None), said.append)
+    assert said == ["measuring some steps in float32, of the first epoch ..."]
 
 
 def test_the_forecast_keeps_a_precision_that_was_given() -> None:

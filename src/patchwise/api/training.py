@@ -17,16 +17,19 @@ from patchwise.errors import CheckpointError, ConfigError
 from patchwise.models.vit import ViT
 from patchwise.models.weights import load_backbone
 from patchwise.recipes import Facts, make_config, read_facts
+from patchwise.training.fit import fit_memory, parse_bytes
 from patchwise.training.folder import RunFolder
 from patchwise.training.forecast import Forecast
-from patchwise.training.plan import Plan, forecast, make_plan
+from patchwise.training.plan import Plan, find_residences, forecast, make_plan
 from patchwise.training.progress import duration
 from patchwise.training.run import TrainResult, execute, read_results
 
 Settings = Mapping[str, Any]
 DEFAULT_RECIPE = "small"
+_MOST_KEPT = 0.25  # share of a limit of memory that images may take
 SCENES = "scenes"  # as validation: the synthetic scenes' own masks
 HOUSEKEEPING = (
+    "data.keep",
     "data.tolerated_bad_images",
     "data.workers",
     "train.checkpoint_every_steps",
@@ -44,6 +47,7 @@ def train(  # noqa: PLR0913 - the one call of the library
     settings: Settings | None = None,
     config: str | Path | None = None,
     val: str | Path | None = None,
+    fit: str | None = None,
     resume: bool = False,
     quiet: bool = False,
 ) -> TrainResult:
@@ -58,6 +62,8 @@ def train(  # noqa: PLR0913 - the one call of the library
         config: TOML file of options to change; ``settings`` go over it.
         val: Labelled images, by class or by pixel (see `evaluate`), or ``"scenes"``: scored by
             k-NN on the way, and by all short protocols before and after. Also with ``resume``.
+        fit: Memory of the training process, or of the GPU, that must suffice: ``"8GiB"``. How a
+            batch is worked off is chosen by measuring, see `fit_memory`; what is computed stays.
         resume: Go on from the newest checkpoint in ``out`` with the settings written there. Of
             the other options only ``settings`` that do not change the result can be given:
             those of `HOUSEKEEPING`.
@@ -74,7 +80,7 @@ def train(  # noqa: PLR0913 - the one call of the library
     folder = RunFolder(Path(out).expanduser())
     source = open_source(data)
     if resume:
-        given = {"recipe": recipe, "config": config, "init": init}
+        given = {"recipe": recipe, "config": config, "init": init, "fit": fit}
         plan, began_with = _resumed_plan(folder, source, given, settings or {})
         val = began_with if val is None else val
         if folder.results.exists():
@@ -86,7 +92,7 @@ def train(  # noqa: PLR0913 - the one call of the library
     else:
         folder.require_empty()
         changes = _settings(settings, config)
-        plan = _new_plan(source, recipe, init, changes, console)
+        plan = _fitted(_new_plan(source, recipe, init, changes, console), fit, console)
         validation = None if val is None else open_validation(val, plan.config)
         if validation is not None:
             validation.quick(plan.initial)  # what is wrong with the labels shows before the run
@@ -98,13 +104,14 @@ def train(  # noqa: PLR0913 - the one call of the library
     return _scored(folder, val, plan.config, console) if result.complete else result
 
 
-def forecast_training(
+def forecast_training(  # noqa: PLR0913 - as `train`
     data: str | Path,
     *,
     recipe: str | None = None,
     init: str | Path | None = None,
     settings: Settings | None = None,
     config: str | Path | None = None,
+    fit: str | None = None,
     quiet: bool = False,
 ) -> tuple[RunConfig, Forecast]:
     """Return the resolved settings of a run and what it would cost; train nothing.
@@ -113,6 +120,7 @@ def forecast_training(
     """
     console = _console(quiet)
     plan = _new_plan(open_source(data), recipe, init, _settings(settings, config), console)
+    plan = _fitted(plan, fit, console)
     plan, cost = _forecast(plan, console)
     return plan.config, cost
 
@@ -163,6 +171,37 @@ def _new_plan(
         config = _with_weights(config, weights, settings)
     console.print(_describe(config, facts, source))
     return make_plan(config, source, weights)
+
+
+def _fitted(plan: Plan, fit: str | None, console: Console) -> Plan:
+    """Return the plan with the batch worked off so that it fits, where that is asked for."""
+    if fit is None:
+        return plan
+    limit = parse_bytes(fit)
+    kept = sum(place.expected_bytes for place in find_residences(plan, _say_nothing).values())
+    data = plan.config.data
+    if data.keep == "auto" and kept > limit * _MOST_KEPT:
+        data, kept = replace(data, keep="none"), 0
+    found = fit_memory(plan.config, limit - kept, console.print)
+    train, method = found.config.train, found.config.method
+    console.print(
+        f"fit: {found.images} of {train.batch} images at a time"
+        + (", activations computed again" if train.recompute else "")
+        + (f", {method.views_per_pass} view at a time" if method.views_per_pass else "")
+        + f": {found.need.bytes / 2**30:.2f} GiB measured"
+        + (f", and {kept / 2**30:.2f} GiB for images" if kept else "")
+    )
+    chosen = replace(
+        plan.config,
+        data=data,
+        method=method,
+        train=replace(train, precision=plan.config.train.precision),
+    )
+    return replace(plan, config=chosen)
+
+
+def _say_nothing(text: str) -> None:
+    """Keep what the run itself will say."""
 
 
 def _forecast(plan: Plan, console: Console) -> tuple[Plan, Forecast]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from patchwise.augment.draw import DrawKey, Purpose, between
 from patchwise.checks import check_positive, check_shape, check_within
 from patchwise.errors import RangeError, ShapeError
-from patchwise.ops.resample import resampling_matrix
+from patchwise.ops.resample import resample_boxes
 
 _TRIES = 10
 
@@ -122,31 +122,15 @@ def apply_crops(
         raise ShapeError(
             f"apply_crops: crops must be as many for each of {images} images, got {len(crops)}"
         )
-    # Image-major, so that an image's views are made by one product.
-    boxes = crops.boxes.cpu().view(views, images, 4).transpose(0, 1)  # [B, V, 4]
-    flip = crops.flip.cpu().view(views, images).T.flatten()  # [BV]
-    if (boxes[..., :2] < 0).any() or (boxes[..., :2] + boxes[..., 2:] > sizes.cpu()[:, None]).any():
+    boxes = crops.boxes.cpu()
+    own_size = sizes.cpu().repeat(views, 1)  # [VB, 2]
+    if (boxes[:, :2] < 0).any() or (boxes[:, :2] + boxes[:, 2:] > own_size).any():
         raise RangeError(
-            f"apply_crops: crops must lie inside their images, got {boxes[0].tolist()} "
+            f"apply_crops: crops must lie inside their images, got {boxes[::images].tolist()} "
             f"for the first, of size {sizes[0].tolist()}"
         )
-    top, left, height, width = boxes.reshape(-1, 4).unbind(dim=1)
-    rows, columns = pixels.shape[2:]
-    device = pixels.device
-    down = resampling_matrix(top, height, in_px=rows, out_px=size_px, device=device)  # [BV, S, H]
-    across = resampling_matrix(
-        left, width, in_px=columns, out_px=size_px, flip=flip, device=device
-    )  # [BV, S, W]
-
-    source = pixels.transpose(1, 2).to(down.dtype)  # [B, H, 3, W]
-    source = source.reshape(images, rows, 3 * columns)
-    high = torch.bmm(down.view(images, views * size_px, rows), source)  # [B, V * S, 3 * W]
-    high = high.view(images * views, size_px * 3, columns)
-    cropped = torch.bmm(high, across.mT).mul_(1 / 255)  # [BV, S * 3, S]
-    cropped = cropped.view(images, views, size_px, 3, size_px).permute(1, 0, 3, 2, 4)
-    result = cropped.new_empty(views * images, 3, size_px, size_px)
-    torch.clamp(cropped, 0, 1, out=result.view(cropped.shape))
-    return result
+    owner = torch.arange(images).repeat(views)
+    return resample_boxes(pixels, owner, boxes, crops.flip.cpu(), size_px=size_px)
 
 
 def patch_centres(crops: Crops, grid: tuple[int, int]) -> Float[Tensor, "B h w 2"]:

@@ -15,6 +15,7 @@ from patchwise.configs.views import ViewsConfig
 from patchwise.ops import colour
 
 JITTER = ("brightness", "contrast", "saturation", "hue")
+_VALUES = 1 << 19  # changed at a time: what lies between stays in a processor's cache
 
 
 @dataclass(frozen=True)
@@ -106,20 +107,30 @@ def apply_photometric(
     """
     check_shape("apply_photometric", (len(params), 3, None, None), images=images)
     result = images.clone()
-    apply = (colour.brightness, colour.contrast, colour.saturation, colour.hue)
-    neutral = torch.tensor([1.0, 1.0, 1.0, 0.0])
-    changes = params.jitter[:, None] & (params.strength != neutral)  # [B, 4]
-    for slot in range(len(JITTER)):
-        for op, change in enumerate(apply):
-            chosen = changes[:, op] & (params.order[:, slot] == op)
-            change_some(result, chosen, change, params.strength[:, op])
-
+    _jitter(result, params)
     window = 2 * params.blur_radius_px + 1
     blur = functools.partial(colour.gaussian_blur, kernel_px=(window, window))
     change_some(result, params.grayscale, colour.grayscale)
     change_some(result, params.blur, blur, params.sigma_px)
     change_some(result, params.solarise, colour.solarise)
     return result
+
+
+def _jitter(images: Tensor, params: Photometric) -> None:
+    """Change brightness, contrast, saturation and hue in place: images of one order together."""
+    apply = (colour.brightness, colour.contrast, colour.saturation, colour.hue)
+    neutral = torch.tensor([1.0, 1.0, 1.0, 0.0])
+    for order in torch.unique(params.order[params.jitter], dim=0):
+        chosen = params.jitter & (params.order == order).all(dim=1)
+        moved = (params.strength[chosen] != neutral).any(dim=0)
+        ops = [op for op in order.tolist() if moved[op]]
+
+        def change(some: Tensor, *strengths: Tensor, ops: list[int] = ops) -> Tensor:
+            for op in ops:
+                some = apply[op](some, strengths[op])
+            return some
+
+        change_some(images, chosen, change, *params.strength.T)
 
 
 def change_some(
@@ -133,9 +144,10 @@ def change_some(
         change: Takes the chosen images and their strengths, returns them changed.
         strengths: Values of all images, each [B].
     """
-    index = chosen.nonzero()[:, 0]
-    if len(index) == 0:
+    if not chosen.any():
         return
-    values = [each[index].to(images.device, non_blocking=True) for each in strengths]
-    index = index.to(images.device, non_blocking=True)
-    images.index_copy_(0, index, change(images.index_select(0, index), *values))
+    number = max(1, _VALUES // images[0].numel())
+    for part in torch.split(chosen.nonzero()[:, 0], number):
+        values = [each[part].to(images.device, non_blocking=True) for each in strengths]
+        index = part.to(images.device, non_blocking=True)
+        images.index_copy_(0, index, change(images.index_select(0, index), *values))

@@ -1,14 +1,15 @@
 """Settings of a whole training run."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from patchwise.checks import check_positive, check_within
+from patchwise.checks import check_choice, check_positive, check_within
 from patchwise.configs.backbone import ViTConfig
 from patchwise.configs.methods import MethodConfig
 from patchwise.configs.option import option
 from patchwise.errors import ConfigError
 
+Keep = Literal["auto", "device", "none"]
 _MAX_EPOCHS = 1e6
 
 
@@ -22,8 +23,15 @@ class DataConfig:
         "Unreadable, empty, truncated, enormous, elongated or tiny images that are replaced before "
         "stopping.",
     )
+    keep: Keep = option(
+        "auto",
+        "Where resized images stay once they have been read. device: in the memory of "
+        "train.device, so that later epochs decode nothing; auto: there if they take at most a "
+        "quarter of a CPU's free memory or half of a GPU's; none: nowhere.",
+    )
 
     def __post_init__(self) -> None:
+        check_choice("DataConfig", get_args(Keep), keep=self.keep)
         check_within("DataConfig", 0, 1024, workers=self.workers)
         check_within("DataConfig", 0, 1e9, tolerated_bad_images=self.tolerated_bad_images)
 
@@ -60,6 +68,11 @@ class TrainConfig:
     epochs: float = option(100.0, "Passes over the images; parts of one count.")
     batch: int = option(64, "Images a step, over all accumulated parts.")
     accumulate: int = option(1, "Parts into which a batch is split to save memory.")
+    recompute: bool = option(
+        False,
+        "Keep few activations, and compute the others again for the gradient: less memory, about "
+        "a quarter more time.",
+    )
     seed: int = option(0, "Of initial weights, order and views.")
     device: Literal["cpu", "cuda"] = option("cpu", "Where to train.")
     precision: Literal["float32", "bf16"] | None = option(

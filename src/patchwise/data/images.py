@@ -110,10 +110,17 @@ def resize_image(
 ) -> UInt8[np.ndarray, "resized_H resized_W 3"]:
     """Apply ``rule`` by Pillow's antialiased bicubic resampling."""
     height, width = image.shape[:2]
-    size = _resized_size((width, height), rule)
-    if size == (width, height):
+    size = resized_size((height, width), rule)
+    if size == (height, width):
         return image
-    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    return np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))
+
+
+def resized_size(size: tuple[int, int], rule: ResizeRule) -> tuple[int, int]:
+    """Return the height and width to which ``rule`` brings an image of this height and width."""
+    if rule.base == "square":
+        return rule.base_px, rule.base_px
+    return _short_side_to(size, rule.base_px) if min(size) > rule.base_px else size
 
 
 def centre_crop(
@@ -198,12 +205,6 @@ def _check_size(image: Image.Image, name: str, limits: ImageLimits) -> None:
         )
 
 
-def _resized_size(size: tuple[int, int], rule: ResizeRule) -> tuple[int, int]:
-    if rule.base == "square":
-        return rule.base_px, rule.base_px
-    return _short_side_to(size, rule.base_px) if min(size) > rule.base_px else size
-
-
 def _short_side_to(size: tuple[int, int], side_px: int) -> tuple[int, int]:
-    width, height = (side * side_px // min(size) for side in size)
-    return width, height
+    first, second = (side * side_px // min(size) for side in size)
+    return first, second

@@ -1,5 +1,6 @@
 """Images in batches: an endless stream for training, one ordered pass for evaluation."""
 
+import functools
 import itertools
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -18,6 +19,7 @@ from patchwise.data.images import (
     resize_image,
 )
 from patchwise.data.reader import Job, Nearby, NearestIds, Reader, read_jobs
+from patchwise.data.resident import Residence, read_once
 from patchwise.data.source import ImageSource
 from patchwise.errors import DataError, ShapeError
 from patchwise.randomness import random_order
@@ -59,6 +61,8 @@ class BatchStream:
         world_size: Number of processes.
         neighbours: For each image of the source the k that are nearest to it, itself not among
             them [N, k]; None: images come alone.
+        residence: Where images stay once they have been read, and the batches' pixels are;
+            None: they are read anew each time. The batches are the same.
     """
 
     source: ImageSource
@@ -69,6 +73,7 @@ class BatchStream:
     rank: int = 0
     world_size: int = 1
     neighbours: NearestIds | None = None
+    residence: Residence | None = None
 
     def __post_init__(self) -> None:
         check_positive("BatchStream", batch=self.batch, world_size=self.world_size)
@@ -116,10 +121,12 @@ class BatchStream:
         check_within("BatchStream.batches", 0, float("inf"), start_step=start_step)
         nearby = None if self.neighbours is None else Nearby(self.neighbours, self.seed)
         reader = Reader(self.source, _Resizing(self.resize), bad_images.tolerated + 1, nearby)
-        jobs = self._jobs(start_step, stop_step)
-        with closing(
-            read_jobs(reader, jobs, self.workers)
-        ) as reads:  # ends the workers on any error
+        jobs = functools.partial(self._jobs, start_step, stop_step)
+        if self.residence is None:
+            all_reads = read_jobs(reader, jobs(), self.workers)
+        else:
+            all_reads = read_once(reader, jobs, self.workers, self.residence)
+        with closing(all_reads) as reads:  # ends the workers on any error
             for read in reads:
                 new = bad_images.add(read.bad)
                 if read.images is None:

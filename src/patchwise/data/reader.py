@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
@@ -53,15 +53,26 @@ class Nearby:
     nearest: NearestIds
     seed: int
 
-    def candidates(self, ids: NDArray[np.int64], epoch: int) -> Iterator[list[int]]:
-        """Yield, for each image, its neighbours from a random one on, then the image itself.
+    def candidates(self, ids: NDArray[np.int64], epoch: int) -> Int64[np.ndarray, "B candidates"]:
+        """Return, for each image, its neighbours from a random one on, then the image itself.
 
         The latter is known to be good: there is always something to go with it.
         """
         columns = self.nearest.shape[1]
         first = random_uniform(1, self.seed, epoch, ids, _NEIGHBOUR)[:, 0] * columns
-        for index, start in zip(ids.tolist(), first.astype(int).tolist(), strict=True):
-            yield [*np.roll(self.nearest[index], -start).tolist(), index]
+        order = (first.astype(np.int64)[:, None] + np.arange(columns)) % columns  # [B, k]
+        return np.concatenate([self.nearest[ids[:, None], order], ids[:, None]], axis=1)
+
+
+Trial = Callable[[int], BadImage | None]  # what is wrong with an image; None: it is good
+
+
+class Choice(NamedTuple):
+    """Which images a batch shows: those it wants, or others in place of bad ones."""
+
+    ids: list[int] | None  # None: too many bad images in a row to go on
+    bad: list[BadImage]
+    neighbours: list[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,39 +85,63 @@ class Reader(Dataset[Read]):
     nearby: Nearby | None = None
 
     def __getitem__(self, job: Job) -> Read:
+        images: dict[int, NDArray[np.uint8]] = {}
+
+        def read(index: int) -> BadImage | None:
+            if index not in images:
+                found = self.attempt(index)
+                if isinstance(found, BadImage):
+                    return found
+                images[index] = found
+            return None
+
+        chosen = self.choose(job, read)
+        batches = (
+            None if ids is None else collate([images[i] for i in ids], ids, epoch=job.epoch)
+            for ids in (chosen.ids, chosen.neighbours)
+        )
+        return Read(next(batches), chosen.bad, next(batches))
+
+    def attempt(self, index: int) -> UInt8[np.ndarray, "H W 3"] | BadImage:
+        """Read one image of the source and bring it to its size, or say why that cannot be."""
+        try:
+            return self.fit(self.source.read(index))
+        except ImageProblem as problem:
+            return BadImage(index, self.source.describe(index), problem.reason, str(problem))
+
+    def choose(self, job: Job, trial: Trial) -> Choice:
+        """Find good images for a job, and neighbours for them if there are to be any."""
         bad: dict[int, BadImage] = {}
         number = len(self.source)
         wanted = (itertools.chain(range(i, number), range(i)) for i in job.ids.tolist())
-        images = self._read_all(wanted, job.epoch, bad)
-        if images is None or self.nearby is None:
-            return Read(images, list(bad.values()))
-        near = self._read_all(self.nearby.candidates(images.ids.numpy(), job.epoch), job.epoch, bad)
-        return Read(images if near is not None else None, list(bad.values()), near)
+        ids = self._choose_all(wanted, trial, bad)
+        if ids is None or self.nearby is None:
+            return Choice(ids, list(bad.values()))
+        candidates = self.nearby.candidates(np.array(ids), job.epoch).tolist()
+        near = self._choose_all(candidates, trial, bad)
+        return Choice(None if near is None else ids, list(bad.values()), near)
 
-    def _read_all(
-        self, candidates: Iterable[Iterable[int]], epoch: int, bad: dict[int, BadImage]
-    ) -> ImageBatch | None:
-        """Read the first good one of each list of candidates; add those before it to ``bad``."""
-        images: list[NDArray[np.uint8]] = []
-        used: list[int] = []
+    def _choose_all(
+        self, candidates: Iterable[Iterable[int]], trial: Trial, bad: dict[int, BadImage]
+    ) -> list[int] | None:
+        """Choose the first good one of each list of candidates; add those before it to ``bad``."""
+        chosen = []
         for indices in candidates:
-            index = self._read_good(indices, images, bad)
+            index = self._first_good(indices, trial, bad)
             if index is None:
                 return None
-            used.append(index)
-        return collate(images, used, epoch=epoch)
+            chosen.append(index)
+        return chosen
 
-    def _read_good(
-        self, indices: Iterable[int], images: list[NDArray[np.uint8]], bad: dict[int, BadImage]
+    def _first_good(
+        self, indices: Iterable[int], trial: Trial, bad: dict[int, BadImage]
     ) -> int | None:
         for index in indices:
             if index not in bad:
-                try:
-                    images.append(self.fit(self.source.read(index)))
+                problem = trial(index)
+                if problem is None:
                     return index
-                except ImageProblem as problem:
-                    name = self.source.describe(index)
-                    bad[index] = BadImage(index, name, problem.reason, str(problem))
+                bad[index] = problem
             if len(bad) >= self.enough:
                 return None
         return None

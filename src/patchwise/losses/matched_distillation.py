@@ -43,7 +43,8 @@ def matched_distillation_loss(
 ) -> Float[Tensor, ""]:
     """Let each student token predict its teacher token's distribution over prototypes.
 
-    With scores s_k = s . w_k of a student's token s and a teacher's distribution q:
+    With scores s_k = s . w_k of a student's token s, w_k being the k-th prototype divided by its
+    length, and a teacher's distribution q:
 
         loss = sum over pairs of  weight * - sum_k q_k * log_softmax(s_k / T_s)
              = sum over pairs of  weight * (log sum_k exp(s_k / T_s) - s . (sum_k q_k w_k) / T_s)
@@ -53,9 +54,9 @@ def matched_distillation_loss(
 
     Args:
         student: The student's tokens, one row each.
-        prototypes: The student's, w_k. The identity, if ``student`` already holds scores.
+        prototypes: The student's, of any length. The identity, if ``student`` holds scores.
         target: sum_k q_k w_k of each teacher's token, from
-            `patchwise.ops.prototypes.expected_prototypes` with the same ``prototypes``.
+            `patchwise.ops.prototypes.expected_prototypes` averaging the same ``prototypes``.
         pairs: Rows that show the same place. Weights that sum to 1 make the loss a mean.
         student_temperature: Divisor of the student's scores; > 0.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from patchwise.losses.matched_distillation import TokenPairs
 from patchwise.ops.statistics import effective_rank, entropy_frac, position_bias, prototype_use
@@ -27,7 +28,7 @@ class Answers:
 
     def scores(self, rows: Int[Tensor, " S"]) -> Float[Tensor, "S K"]:
         """Return the scores of some rows, the centre subtracted if there is one."""
-        scores = self.vectors[rows] @ self.prototypes.mT
+        scores = self.vectors[rows] @ F.normalize(self.prototypes, dim=1).mT
         if self.centre is None or self.position is None:
             return scores
         return scores - self.centre[self.position[rows]]

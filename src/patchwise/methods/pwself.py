@@ -41,10 +41,9 @@ class CentreSum:
 
 @dataclass(frozen=True)
 class Side:
-    """One head's part of a step: what its students are compared with."""
+    """One head's part of a step: what the student's tokens are compared with."""
 
     head: ProjectionHead  # the student's
-    directions: Cut  # of the student's prototypes [K, C]
     target: Cut  # expected prototype of each teacher token [T, C]
     row: Int[Tensor, " VBN"]  # teacher token (view, image, position) -> row of target
     teacher: Answers  # scores of rows, the centre subtracted
@@ -114,7 +113,6 @@ class PWSelf(Method[MultiCropViews, CentreSum]):
         carry = CentreSum(bottleneck.sum(dim=0), len(bottleneck))
         for number, side in enumerate(sides):
             yield StepLoss(side.target.rest(), {}, None if number else carry)
-            yield StepLoss(side.directions.rest(), {})
 
     @torch.no_grad()
     def after_step(self, carries: Sequence[CentreSum], step: Step) -> None:
@@ -165,19 +163,16 @@ class PWSelf(Method[MultiCropViews, CentreSum]):
             rows = select_rows(wanted[self._is_of(number, wanted % positions)], len(flat))
             index = rows.index.to(flat.device, non_blocking=True)
             vectors, position = flat[index], self._centre_row(index % positions)
-            directions = Cut(head.directions())
-            with torch.no_grad():
-                prototypes = teacher.directions()
             target = expected_prototypes(
                 vectors,
-                prototypes,
-                directions.leaf,
+                teacher.prototypes,
+                head.prototypes,
                 temperature=temperature,
                 centre=self.centre,
                 position=position,
             )
-            answers = Answers(vectors, prototypes, temperature, self.centre, position)
-            sides.append(Side(head, directions, Cut(target), rows.row, answers))
+            answers = Answers(vectors, teacher.prototypes, temperature, self.centre, position)
+            sides.append(Side(head, Cut(target), rows.row, answers))
         return sides
 
     def _pass_loss(
@@ -198,14 +193,14 @@ class PWSelf(Method[MultiCropViews, CentreSum]):
             vectors = self.student.answer(side.head, flat[rows.index.to(flat.device)])
             total = total + matched_distillation_loss(
                 vectors,
-                side.directions.leaf,
+                side.head.prototypes,
                 side.target.leaf,
                 pairs,
                 student_temperature=self.config.student_temperature,
             )
             if watched:
                 answers = Answers(
-                    vectors.detach(), side.directions.leaf, self.config.student_temperature
+                    vectors.detach(), side.head.prototypes, self.config.student_temperature
                 )
                 health = answer_health(side.teacher, answers, pairs)  # of the last: the patches
         return StepLoss(total, {"loss": total.detach()}, health=health)

@@ -4,6 +4,9 @@ Prototypes are taken block by block. A running maximum and sum give the softmax'
 backward computes the blocks once more. As attention is computed without its matrix: Milakov and
 Gimelshein 2018, arXiv:1805.02867; Dao et al. 2022, arXiv:2205.14135.
 
+Only the directions of prototypes count: w_k is the k-th, divided by its length. That too is done
+block by block, so that no second copy of them is held.
+
 Letters: R rows (tokens), C channels, K prototypes, P positions.
 """
 
@@ -15,6 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from patchwise.checks import check_positive, check_shape
 from patchwise.ops.products import add_product, is_half, set_product
@@ -31,7 +35,7 @@ def log_partition(
     Args:
         vectors: One row a token. Under autocast to bfloat16 the products with the prototypes are
             made in it, and summed and returned in float32.
-        prototypes: With ``vectors`` they make the scores. Both get gradients.
+        prototypes: Of any length. Both get gradients.
         temperature: Divisor of the scores; > 0.
 
     >>> scores = torch.tensor([[1.0, 2.0, 3.0]])
@@ -50,12 +54,12 @@ def log_partition(
 def expected_prototypes(
     vectors: Float[Tensor, "R C"],
     prototypes: Float[Tensor, "K C"],
-    averaged: Float[Tensor, "K D"],
+    averaged: Float[Tensor, "K C"],
     *,
     temperature: float,
     centre: Float[Tensor, "P K"],
     position: Int[Tensor, " R"],
-) -> Float[Tensor, "R D"]:
+) -> Float[Tensor, "R C"]:
     """Return sum_k q_k a_k of every row, with q = softmax((v . w_k - centre_k) / temperature).
 
     A cross-entropy between q and a student with scores s . a_k needs nothing more of q, for
@@ -63,8 +67,8 @@ def expected_prototypes(
 
     Args:
         vectors: The teacher's tokens, one row each. No gradient.
-        prototypes: The teacher's, whose products with ``vectors`` are the scores. No gradient.
-        averaged: The student's prototypes, a_k. They get the gradient.
+        prototypes: The teacher's, of any length. No gradient.
+        averaged: The student's, whose directions are a_k. They get the gradient.
         temperature: Divisor of the centred scores; > 0.
         centre: What is subtracted from the scores, by position. No gradient.
         position: The row of ``centre`` of each of ``vectors``.
@@ -72,17 +76,17 @@ def expected_prototypes(
     Under autocast to bfloat16 the products are made in it, and summed and returned in float32.
 
     >>> sure = expected_prototypes(
-    ...     torch.eye(2), torch.eye(2), torch.tensor([[3.0], [5.0]]), temperature=0.01,
+    ...     torch.eye(2), torch.eye(2), torch.tensor([[3.0, 4.0], [0.0, 2.0]]), temperature=0.01,
     ...     centre=torch.zeros(1, 2), position=torch.zeros(2, dtype=torch.int64),
     ... )
-    >>> sure.round().flatten().tolist()
-    [3.0, 5.0]
+    >>> sure.allclose(torch.tensor([[0.6, 0.8], [0.0, 1.0]]))
+    True
     """
     name = "expected_prototypes"
     check_positive(name, temperature=temperature)
     check_shape(name, (None, None), vectors=vectors)
     check_shape(name, (None, vectors.shape[1]), prototypes=prototypes)
-    check_shape(name, (len(prototypes), None), averaged=averaged)
+    check_shape(name, tuple(prototypes.shape), averaged=averaged)
     check_shape(name, (None, len(prototypes)), centre=centre)
     check_shape(name, (len(vectors),), position=position)
     half = is_half(vectors.device)
@@ -104,7 +108,7 @@ class _LogPartition(torch.autograd.Function):
     def forward(ctx: Any, vectors: Tensor, prototypes: Tensor, half: bool) -> Tensor:  # noqa: ANN401
         top = vectors.new_full((len(vectors),), -math.inf)
         total = torch.zeros_like(top)
-        for _, scores in _score_blocks(vectors, prototypes, half):
+        for _, _, scores in _score_blocks(vectors, prototypes, half):
             higher = torch.maximum(top, scores.amax(dim=1))
             scores.sub_(higher[:, None]).exp_()
             total.mul_((top - higher).exp_()).add_(scores.sum(dim=1))
@@ -121,10 +125,11 @@ class _LogPartition(torch.autograd.Function):
         to_vectors = torch.zeros_like(vectors)
         to_prototypes = torch.empty_like(prototypes)
         weighted = gradient[:, None] * vectors
-        for block, scores in _score_blocks(vectors, prototypes, ctx.half):
+        for block, unit, scores in _score_blocks(vectors, prototypes, ctx.half):
             share = scores.sub_(log_total[:, None]).exp_()
-            add_product(to_vectors, share, prototypes[block], half=ctx.half)
+            add_product(to_vectors, share, unit, half=ctx.half)
             set_product(to_prototypes[block], share.mT, weighted, half=ctx.half)
+            _through_length(to_prototypes[block], prototypes[block])
         return to_vectors.mul_(gradient[:, None]), to_prototypes, None
 
 
@@ -145,35 +150,37 @@ class _ExpectedPrototypes(torch.autograd.Function):
         total = torch.zeros_like(top)
         result = vectors.new_zeros(len(vectors), averaged.shape[1])
         spare = _block_buffer(vectors, len(prototypes))
-        for block, scores in _score_blocks(vectors, prototypes, half):
+        for block, _, scores in _score_blocks(vectors, prototypes, half):
             _subtract_centre(scores, centre[:, block], position, spare)
             higher = torch.maximum(top, scores.amax(dim=1))
             share = scores.sub_(higher[:, None]).exp_()
             shrink = (top - higher).exp_()
             total.mul_(shrink).add_(share.sum(dim=1))
-            add_product(result.mul_(shrink[:, None]), share, averaged[block], half=half)
+            add_product(result.mul_(shrink[:, None]), share, _unit(averaged[block]), half=half)
             top = higher
-        ctx.save_for_backward(vectors, prototypes, centre, position, top + total.log())
-        ctx.half, ctx.averaged_shape = half, averaged.shape
+        log_total = top + total.log()
+        ctx.save_for_backward(vectors, prototypes, averaged, centre, position, log_total)
+        ctx.half = half
         return result.div_(total[:, None])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor, None, None, None]:  # noqa: ANN401
-        vectors, prototypes, centre, position, log_total = ctx.saved_tensors
-        to_averaged = vectors.new_empty(ctx.averaged_shape)
+        vectors, prototypes, averaged, centre, position, log_total = ctx.saved_tensors
+        to_averaged = torch.empty_like(averaged)
         spare = _block_buffer(vectors, len(prototypes))
-        for block, scores in _score_blocks(vectors, prototypes, ctx.half):
+        for block, _, scores in _score_blocks(vectors, prototypes, ctx.half):
             _subtract_centre(scores, centre[:, block], position, spare)
             share = scores.sub_(log_total[:, None]).exp_()
             set_product(to_averaged[block], share.mT, gradient, half=ctx.half)
+            _through_length(to_averaged[block], averaged[block])
         return None, None, to_averaged, None, None, None
 
 
 def _score_blocks(
     vectors: Tensor, prototypes: Tensor, half: bool
-) -> Iterator[tuple[slice, Tensor]]:
-    """Yield the place of a block of prototypes, and the scores of all rows for it [R, block].
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Yield the place of a block, its prototypes as unit vectors, all rows' scores [R, block].
 
     The scores lie in one buffer that is written over again and again.
     """
@@ -182,8 +189,20 @@ def _score_blocks(
     for start in range(0, count, size):
         block = slice(start, min(start + size, count))
         scores = _view(buffer, len(vectors), block.stop - block.start)
-        set_product(scores, vectors, prototypes[block].mT, half=half)
-        yield block, scores
+        unit = _unit(prototypes[block])
+        set_product(scores, vectors, unit.mT, half=half)
+        yield block, unit, scores
+
+
+def _unit(prototypes: Tensor) -> Tensor:
+    return F.normalize(prototypes, dim=1)
+
+
+def _through_length(gradient: Tensor, prototypes: Tensor) -> None:
+    """Turn the gradient of unit vectors into that of vectors of any length, in place."""
+    length = prototypes.norm(dim=1, keepdim=True).clamp_(min=1e-12)
+    unit = prototypes / length
+    gradient.sub_((gradient * unit).sum(dim=1, keepdim=True) * unit).div_(length)
 
 
 def _subtract_centre(scores: Tensor, centre: Tensor, position: Tensor, spare: Tensor) -> None:

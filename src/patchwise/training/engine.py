@@ -27,15 +27,20 @@ def build_fabric(device: Literal["cpu", "cuda"], precision: Precision) -> Fabric
     Raises:
         ConfigError: There is no CUDA device, but one is asked for.
     """
+    check_device(device)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    fabric = Fabric(accelerator=device, devices=1, precision=_FABRIC_PRECISION[precision])
+    fabric.launch()
+    return fabric
+
+
+def check_device(device: Literal["cpu", "cuda"]) -> None:
+    """Raise a ConfigError if there is no CUDA device, but one is asked for."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             f"config: key 'train.device' must be a device of this machine, got {device!r} where "
             f"torch {torch.__version__} sees none; use train.device=cpu"
         )
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    fabric = Fabric(accelerator=device, devices=1, precision=_FABRIC_PRECISION[precision])
-    fabric.launch()
-    return fabric
 
 
 class FabricCollectives:

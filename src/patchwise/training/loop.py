@@ -22,6 +22,7 @@ from patchwise.data.bad_images import BadImages
 from patchwise.errors import DataError, TrainingError
 from patchwise.methods.method import Batch, Method, Step, StepLoss
 from patchwise.models.backbone import Backbone
+from patchwise.models.vit import ViT
 from patchwise.randomness import random_seed
 from patchwise.training.checkpoint import Checkpoint, pack_state, save_checkpoint
 from patchwise.training.engine import FabricCollectives
@@ -63,6 +64,11 @@ class Training:
     fabric: Fabric
     done: int = 0  # optimiser steps
     seconds: float = 0.0  # spent on them, over all resumptions
+
+    def __post_init__(self) -> None:
+        for module in self.method.modules():
+            if isinstance(module, ViT):
+                module.checkpointed = self.config.train.recompute
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Make one optimiser step; return what there is to log of it.

@@ -11,14 +11,16 @@ from patchwise.data.bad_images import BadImages
 from patchwise.data.images import ResizeRule
 from patchwise.data.loader import BatchStream
 from patchwise.data.reader import NearestIds
+from patchwise.data.resident import Residence
 from patchwise.data.source import ImageSource
 from patchwise.errors import ConfigError
 from patchwise.methods import METHODS, build_method
 from patchwise.methods.method import Batch
 from patchwise.models.vit import ViT
 from patchwise.randomness import random_seed
-from patchwise.training.engine import Precision, build_fabric
+from patchwise.training.engine import Precision, build_fabric, check_device
 from patchwise.training.forecast import Forecast, Measurement, make_forecast, measure
+from patchwise.training.keeping import choose_residences, describe_residences
 from patchwise.training.loop import Training
 from patchwise.training.optim import build_optimizer
 
@@ -121,7 +123,12 @@ def build_training(plan: Plan, precision: Precision) -> Training:
 
 
 def open_stream(
-    plan: Plan, bad_images: Mapping[str, BadImages], *, start_step: int, say: Say
+    plan: Plan,
+    bad_images: Mapping[str, BadImages],
+    *,
+    start_step: int,
+    say: Say,
+    residences: Mapping[str, Residence] | None = None,
 ) -> Iterator[Batch]:
     """Yield the batches of a run from a step on, without end.
 
@@ -130,8 +137,11 @@ def open_stream(
         bad_images: Where those that cannot be used are counted, by input.
         start_step: The first step.
         say: Told of each image that is replaced because it cannot be used.
+        residences: Where the images of each input stay once they have been read; see
+            `find_residences`.
     """
-    views, config = plan.config.method.views, plan.config
+    config = plan.config
+    residences = residences or {}
     inputs = METHODS[config.method.name].inputs
     iterators = {
         wanted: BatchStream(
@@ -139,8 +149,9 @@ def open_stream(
             batch=config.train.batch,
             seed=random_seed(config.train.seed, _ORDERS, place),
             workers=config.data.workers,
-            resize=ResizeRule(base_px=views.base_px, base=views.base),
+            resize=_resize_rule(plan),
             neighbours=plan.neighbours.get(wanted.name),
+            residence=residences.get(wanted.name),
         ).batches(bad_images[wanted.name], start_step=start_step)
         for place, wanted in enumerate(inputs)
     }
@@ -156,6 +167,27 @@ def open_stream(
         yield batch
 
 
+def find_residences(plan: Plan, say: Say) -> dict[str, Residence]:
+    """Return where the images of each input stay once they have been read; none if nowhere.
+
+    Args:
+        plan: Its ``data.keep`` decides.
+        say: Told of how many images stay where.
+
+    Raises:
+        ConfigError: They do not fit where they are to stay.
+    """
+    residences = choose_residences(plan.config, plan.sources, _resize_rule(plan))
+    if residences:
+        say(describe_residences(residences, plan.sources))
+    return residences
+
+
+def _resize_rule(plan: Plan) -> ResizeRule:
+    views = plan.config.method.views
+    return ResizeRule(base_px=views.base_px, base=views.base)
+
+
 def count_bad_images(plan: Plan) -> dict[str, BadImages]:
     """Return a new count of bad images for each input of the plan."""
     tolerated = plan.config.data.tolerated_bad_images
@@ -165,19 +197,25 @@ def count_bad_images(plan: Plan) -> dict[str, BadImages]:
 def forecast(plan: Plan, say: Say) -> tuple[Plan, Forecast]:
     """Measure a few steps that are thrown away; settle the precision if it is open.
 
+    They decode their images, as the first epoch does, also where later ones need not. To the
+    memory that they take that of the images which are to stay is added.
+
     Returns:
         The plan with its precision resolved, and what the run is expected to cost.
     """
     wanted = plan.config.train.precision
+    check_device(plan.config.train.device)
+    kept = sum(r.expected_bytes for r in find_residences(plan, _say_nothing).values())
     measured: dict[Precision, Measurement] = {}
     for precision in PRECISIONS if wanted is None else (wanted,):
-        say(f"measuring some steps in {precision} ...")
+        say(f"measuring some steps in {precision}{', of the first epoch' if kept else ''} ...")
         stream = open_stream(plan, count_bad_images(plan), start_step=0, say=_say_nothing)
         measured[precision] = measure(build_training(plan, precision), stream)
     chosen = max(measured, key=lambda precision: measured[precision].images_per_s)
     config = replace(plan.config, train=replace(plan.config.train, precision=chosen))
     resolved = replace(plan, config=config)
-    return resolved, make_forecast(plan.total_steps, config.train.batch, chosen, measured)
+    cost = make_forecast(plan.total_steps, config.train.batch, chosen, measured)
+    return resolved, replace(cost, peak_bytes=cost.peak_bytes + kept)
 
 
 def _say_nothing(text: str) -> None:

@@ -25,7 +25,13 @@ from patchwise.training.folder import RunFolder, read_json
 from patchwise.training.interrupt import StopRequest
 from patchwise.training.log import RunLog, read_log
 from patchwise.training.loop import Observers, Saving, Training, fit, log_scores
-from patchwise.training.plan import Plan, build_training, count_bad_images, open_stream
+from patchwise.training.plan import (
+    Plan,
+    build_training,
+    count_bad_images,
+    find_residences,
+    open_stream,
+)
 from patchwise.training.progress import ProgressDisplay
 
 Validate = Callable[[Backbone], dict[str, float]]
@@ -76,7 +82,13 @@ def execute(
             observers = Observers(log, display, stop, bad_images, validate)
             if training.done == 0:
                 log_scores(training, observers)
-            stream = open_stream(plan, bad_images, start_step=training.done, say=console.print)
+            stream = open_stream(
+                plan,
+                bad_images,
+                start_step=training.done,
+                say=console.print,
+                residences=find_residences(plan, console.print),
+            )
             export = functools.partial(save_backbone, path=folder.backbone)
             complete = fit(training, stream, observers, Saving(folder.checkpoints, export))
         result = summarise(training, bad_images, folder)

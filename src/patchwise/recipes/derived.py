@@ -1,70 +1,13 @@
-"""Named sets of settings. The papers' are fixed; the derived ones follow from the images."""
+"""Settings that follow from the images and the machine, and those of the demo."""
 
 import math
-import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
 
-import numpy as np
-
-from patchwise.checks import check_choice
 from patchwise.configs.backbone import ViTConfig, vit_config
-from patchwise.configs.methods import DINOConfig, PWSelfConfig
+from patchwise.configs.methods import PWSelfConfig
 from patchwise.configs.run import DataConfig, OptimConfig, RunConfig, TrainConfig
 from patchwise.configs.views import PatchColourConfig, ViewsConfig
-from patchwise.data.images import ImageProblem
-from patchwise.data.source import ImageSource
-from patchwise.errors import DataError
-
-Device = Literal["cpu", "cuda"]
-_SAMPLED_IMAGES = 64
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What derived recipes are computed from."""
-
-    images: int
-    short_side_px: int  # median
-    device: Device
-    init: ViTConfig | None = None  # architecture of the weights to begin with
-    batch: int | None = None  # as the user wants it; None: by the recipe
-    epochs: float | None = None  # likewise
-
-
-Recipe = Callable[[Facts], RunConfig]
-
-
-def make_config(recipe: str, facts: Facts) -> RunConfig:
-    """Return all settings of a recipe for these images and this machine.
-
-    Raises:
-        ChoiceError: There is no such recipe.
-    """
-    check_choice("train", RECIPES, recipe=recipe)
-    return replace(RECIPES[recipe](facts), recipe=recipe)
-
-
-def read_facts(source: ImageSource, device: Device) -> Facts:
-    """Count the images, and measure the short side of some of them.
-
-    Raises:
-        DataError: None of the images that were tried can be read.
-    """
-    indices = np.linspace(0, len(source) - 1, num=min(len(source), _SAMPLED_IMAGES)).astype(int)
-    sides = []
-    for index in indices:
-        try:
-            sides.append(min(source.read(int(index)).shape[:2]))
-        except ImageProblem as problem:
-            last = problem
-    if not sides:
-        raise DataError(
-            f"train: data must hold readable images, got none among the {len(indices)} tried of "
-            f"{source.name}; the last: {last}"
-        )
-    return Facts(len(source), int(np.median(sides)), device)
+from patchwise.recipes.facts import Facts
 
 
 def small(facts: Facts) -> RunConfig:
@@ -101,7 +44,7 @@ def small(facts: Facts) -> RunConfig:
     )
     return RunConfig(
         recipe="small",
-        data=DataConfig(workers=1 if facts.device == "cpu" else _workers()),
+        data=DataConfig(workers=facts.workers),
         backbone=backbone,
         method=method,
         optim=OptimConfig(lr_per_256=2e-3 if narrow else 5e-4, warmup_epochs=0.1 * epochs),
@@ -210,74 +153,6 @@ def _shape_for(init: ViTConfig, facts: Facts) -> _Shape:
     return _Shape("given", patch_px, global_patches * patch_px, local_patches * patch_px, count)
 
 
-def _workers() -> int:
-    """Return how many processes should read images for a GPU."""
-    return min(12, os.cpu_count() or 1)
-
-
 def _power_of_two(value: float, low: int, high: int) -> int:
     """Return the power of two nearest to ``value`` in proportion, within [low, high]."""
     return min(high, max(low, int(2.0 ** round(math.log2(max(1.0, value))))))
-
-
-def _paper(
-    size: str, patch_px: int, prototypes: int, batch: int, *, patch_colour: bool = False
-) -> Recipe:
-    """Return PW-Self's published settings; ``base`` is its 256 x 256 square.
-
-    The published runs recolour patches in one setting only, which is also the longer one.
-    """
-
-    def recipe(facts: Facts) -> RunConfig:
-        method = PWSelfConfig(
-            views=ViewsConfig(base="square"), prototypes=prototypes, recolour_patches=patch_colour
-        )
-        epochs = 120.0 if patch_colour else 100.0
-        return RunConfig(
-            recipe="",
-            data=DataConfig(workers=_workers()),
-            backbone=replace(vit_config(size, patch_px=patch_px, image_px=224), drop_path=0.1),
-            method=method,
-            optim=OptimConfig(),
-            train=TrainConfig(epochs=epochs, batch=batch, device=facts.device),
-        )
-
-    return recipe
-
-
-def _as_dino(recipe: Recipe) -> Recipe:
-    """Return the same settings for DINO, the baseline."""
-
-    def baseline(facts: Facts) -> RunConfig:
-        config = recipe(facts)
-        names = DINOConfig.__dataclass_fields__.keys() - {"name"}
-        return replace(
-            config, method=DINOConfig(**{name: getattr(config.method, name) for name in names})
-        )
-
-    return baseline
-
-
-RECIPES: dict[str, Recipe] = {
-    "small": small,
-    "small-dino": _as_dino(small),
-    "demo": demo,
-    "pwself-cifar10": _paper("tiny", 16, 1_000, 40),
-    "pwself-imagenet100": _paper("base", 16, 10_000, 30, patch_colour=True),
-    "pwself-imagenet100-b8": _paper("base", 8, 10_000, 6),
-    "pwself-imagenet100-tiny": _paper("tiny", 16, 1_000, 90),
-    "pwself-imagenet1k": _paper("base", 16, 65_536, 4),
-    "pwself-imagenet1k-tiny": _paper("tiny", 16, 65_536, 8),
-}
-
-DESCRIPTIONS: dict[str, str] = {
-    "small": "PW-Self sized by rule for your images and this machine (the default).",
-    "small-dino": "The same with DINO, the baseline.",
-    "demo": "What `patchwise demo` trains on synthetic scenes.",
-    "pwself-cifar10": "The paper's CIFAR-10 run: ViT-Ti/16 at 224 px, 1,000 prototypes.",
-    "pwself-imagenet100": "The paper's ImageNet-100 run with patch colour: ViT-B/16.",
-    "pwself-imagenet100-b8": "The paper's ImageNet-100 run: ViT-B/8, 10,000 prototypes.",
-    "pwself-imagenet100-tiny": "The paper's ImageNet-100 run: ViT-Ti/16, 1,000 prototypes.",
-    "pwself-imagenet1k": "The paper's ImageNet-1K run: ViT-B/16, 65,536 prototypes.",
-    "pwself-imagenet1k-tiny": "The paper's ImageNet-1K run: ViT-Ti/16, 65,536 prototypes.",
-}
