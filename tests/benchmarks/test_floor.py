@@ -25,7 +25,7 @@ from tests.small_runs import PWSELF_CONFIG, scene_batch, small_vit, step_at
 @pytest.mark.parametrize("local_count", [0, 2])
 def test_the_rows_are_those_that_our_pairs_name(local_count: int) -> None:
     views = replace(PWSELF_CONFIG.views, local_count=local_count)
-    method = PWSelf(small_vit(), replace(PWSELF_CONFIG, views=views))
+    method = PWSelf(small_vit(), replace(PWSELF_CONFIG, views=views, matching="thinned"))
     made = method.make_views(scene_batch(0, 1, 2), step_at())
     pairs = [
         one.pairs for one in pair_tokens(made, matching=method.config.matching, cls_weight=None)

@@ -40,7 +40,6 @@ def small(facts: Facts) -> RunConfig:
         warmup_teacher_temperature=0.02,
         teacher_momentum=round(1 - 1 / window, 4),
         frozen_prototype_epochs=0.02 * epochs,
-        matching="nearest",
     )
     return RunConfig(
         recipe="small",
@@ -90,7 +89,6 @@ def demo(facts: Facts) -> RunConfig:
         teacher_momentum=0.99,
         frozen_prototype_epochs=0.0,
         prototype_rate_scale=0.07,
-        matching="nearest",
         cls_weight=0.1,
     )
     return RunConfig(
