@@ -7,10 +7,8 @@ import torch
 from benchmarks.floor import (
     BLOCK,
     Products,
-    backward_mlp,
     build_floor,
     count_rows,
-    forward_mlp,
     multiply,
 )
 from benchmarks.setting import Setting
@@ -45,17 +43,6 @@ def test_products_are_counted_for_every_prototype(prototypes: int) -> None:
         multiply(rows, weights, gradient, counts)
     assert counter.get_total_flops() == (2 + 3 + 4) * 2 * rows.numel() * prototypes
     torch.testing.assert_close(gradient, weights @ rows.mT @ rows, rtol=1e-4, atol=1e-4)
-
-
-def test_the_mlp_is_multiplied_once_forward_and_twice_backward() -> None:
-    weights = [torch.randn(6, 4), torch.randn(5, 6)]
-    with FlopCounterMode(display=False) as counter:
-        layers = forward_mlp(torch.randn(3, 4), weights)
-        forward = counter.get_total_flops()
-        backward_mlp(layers, weights)
-    assert layers[-1].shape == (3, 5)
-    assert forward == 2 * 3 * (4 * 6 + 6 * 5)
-    assert counter.get_total_flops() == 3 * forward
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
