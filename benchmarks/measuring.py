@@ -53,12 +53,7 @@ def seconds_in_turn(
 
 def run_alone(module: str, arguments: Sequence[str]) -> Peak:
     """Run ``python -m module arguments`` in a process of its own; raise if it fails."""
-    command = [sys.executable, "-m", module, *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None, "it is a pipe"
-    text = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"run_alone: {command} must succeed, got {process.returncode}:\n{text}")
-    return Peak(text, usage.ru_maxrss / 1024)
+    command = [sys.executable, "-m", "benchmarks.alone", module, *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    text, _, peak = done.stdout.rstrip("\n").rpartition("\n")
+    return Peak(text, float(peak))

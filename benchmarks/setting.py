@@ -29,6 +29,7 @@ class Setting:
     batch: int = 8
     local_count: int = 8
     shared_geometry: bool = False  # one draw of crops for a batch
+    lean: bool = False  # as little memory as can be: two images, and one view of them, at a time
     recolour_patches: bool = False  # concerns the making of views alone
 
     def config(self, method: Literal["pwself", "dino"]) -> RunConfig:
@@ -43,9 +44,19 @@ class Setting:
             "dino": DINOConfig(),
         }
         chosen = replace(
-            kinds[method], views=views, prototypes=self.prototypes, frozen_prototype_epochs=0.0
+            kinds[method],
+            views=views,
+            prototypes=self.prototypes,
+            frozen_prototype_epochs=0.0,
+            views_per_pass=1 if self.lean else 0,
         )
-        train = replace(config.train, batch=self.batch, log_every_steps=10**9, accumulate=1)
+        train = replace(
+            config.train,
+            batch=self.batch,
+            log_every_steps=10**9,
+            accumulate=max(1, self.batch // 2) if self.lean else 1,
+            recompute=self.lean,
+        )
         return replace(config, method=chosen, train=train)
 
     def images(self) -> ImageBatch:

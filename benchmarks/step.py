@@ -22,7 +22,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -50,6 +50,7 @@ VARIANTS: dict[str, Callable[[Setting], Act]] = {
     "reference": build_reference,
     "floor": build_floor,
     "pwself": lambda setting: build_ours(setting, "pwself"),
+    "pwself-lean": lambda setting: build_ours(replace(setting, lean=True), "pwself"),
     "dino": lambda setting: build_ours(setting, "dino"),
     "lightly-dino": build_lightly_dino,
     "reference-views": build_reference_views,
