@@ -111,7 +111,7 @@ def resample_boxes(
         part = slice(first, first + step)
         made = _resample_part(images[part], boxes[:, part], flip[:, part], size_px, dtype)
         # The middle is given back in float32.
-        middle = torch.tensor(_MIDDLE / 255, device=images.device)
+        middle = result.new_full((), _MIDDLE / 255)
         scaled = result[:, part].copy_(made)
         torch.add(middle, scaled, alpha=1 / 255, out=scaled).clamp_(0, 1)
     return result
