@@ -1,68 +1,58 @@
-"""Attention of short sequences on a CPU: PyTorch's fused kernels against plain products.
+"""Attention on a CPU in bfloat16: PyTorch's fused kernels against plain products.
 
     python -m benchmarks.attention
 
-Forward and backward of whole backbones, bf16, batch 64; all variants in turn within each round,
-medians of five rounds. This is what the rule in ``models/attention.py`` rests on.
+Forward and backward of attention alone, three heads of 64 channels, from joint queries, keys and
+values to joined heads; medians of five rounds. The rule in ``models/attention.py`` rests on this.
 """
 
-import platform
-import statistics
-import time
+import functools
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from patchwise.configs.backbone import ViTConfig
-from patchwise.models import attention
-from patchwise.models.vit import ViT
+from benchmarks.measuring import machine, seconds_in_turn
+from patchwise.models.attention import _attend_by_steps
 
-BATCH, ROUNDS = 64, 5
-SHAPES = [(96, 6, 64), (96, 6, 32), (128, 6, 64), (128, 6, 32), (192, 12, 64), (192, 12, 32)]
+SHAPES = [(64, 37), (16, 50), (32, 101), (8, 197), (16, 197), (2, 577)]  # images, tokens
+HEADS, CHANNELS = 3, 64
 
-
-class Rule(Protocol):
-    def __call__(self, query: torch.Tensor) -> bool: ...
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def images_per_s(vit: ViT, images: torch.Tensor, kernel: AbstractContextManager[object]) -> float:
-    """Time one forward and backward."""
-    start = time.perf_counter()
-    with torch.autocast("cpu", torch.bfloat16), kernel:
-        output = vit(images)
-    (output.cls.float().square().mean() + output.patches.float().square().mean()).backward()
-    return len(images) / (time.perf_counter() - start)
+def math_kernel(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """PyTorch's own plain products."""
+    with sdpa_kernel(SDPBackend.MATH):
+        return F.scaled_dot_product_attention(query, key, value)
 
 
-def never(query: torch.Tensor) -> bool:
-    """Leave all attention to the fused kernel."""
-    return False
+def run(attend: Attend, joint: Tensor) -> None:
+    """Attend forward and backward."""
+    with torch.autocast("cpu", torch.bfloat16):
+        query, key, value = joint.permute(2, 0, 3, 1, 4)
+        mixed = attend(query, key, value).transpose(1, 2).flatten(2)
+    mixed.backward(torch.ones_like(mixed))  # type: ignore[no-untyped-call]
 
 
 def main() -> None:
     """Print a table."""
-    rule = attention._steps_are_faster
-    variants: dict[str, tuple[Rule, Callable[[], AbstractContextManager[object]]]] = {
-        "fused, default": (never, nullcontext),
-        "fused, math": (never, lambda: sdpa_kernel(SDPBackend.MATH)),
-        "ours": (rule, nullcontext),
+    kinds: dict[str, Attend] = {
+        "fused": F.scaled_dot_product_attention,
+        "math": math_kernel,
+        "ours": _attend_by_steps,
     }
-    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads")
-    print(f"torch {torch.__version__}; images/s, bf16, forward and backward, batch {BATCH}")
-    for dim, depth, side_px in SHAPES:
-        config = ViTConfig(dim=dim, depth=depth, heads=dim // 32, patch_px=8, image_px=side_px)
-        vit, images = ViT(config), torch.randn(BATCH, 3, side_px, side_px)
-        speeds: dict[str, list[float]] = {name: [] for name in variants}
-        for _ in range(ROUNDS + 1):  # the first round warms up
-            for name, (chosen, kernel) in variants.items():
-                attention._steps_are_faster = chosen
-                speeds[name].append(images_per_s(vit, images, kernel()))
-        attention._steps_are_faster = rule
-        medians = "  ".join(f"{n} {statistics.median(s[1:]):.0f}" for n, s in speeds.items())
-        print(f"{dim} wide, {depth} deep, {side_px} px: {medians}", flush=True)
+    print(machine())
+    print("milliseconds, bf16, forward and backward")
+    for images, tokens in SHAPES:
+        shape = (images, tokens, 3, HEADS, CHANNELS)
+        joint = torch.randn(shape, dtype=torch.bfloat16, requires_grad=True)
+        variants = {name: functools.partial(run, kind, joint) for name, kind in kinds.items()}
+        found = seconds_in_turn(variants)
+        times = "  ".join(f"{name} {1e3 * seconds:.1f}" for name, seconds in found.items())
+        print(f"{images} images, {tokens} tokens: {times}", flush=True)
 
 
 if __name__ == "__main__":

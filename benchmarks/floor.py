@@ -1,12 +1,11 @@
-"""The floor of PW-Self's step: its matrix products and its backbones, and nothing else.
+"""The floor of PW-Self's step: backbones, heads and the products of prototypes, nothing else.
 
-Forward and backward of the student's backbone, forward of the teacher's; the products of the head's
-MLP and of the prototypes, in the shapes that matched tokens have. No softmax, no GELU in the head,
-no optimiser, no moving average: a step cannot be faster than this without fewer products.
+Forward and backward of the student's backbone and of its head's MLP, forward of the teacher's; the
+products of the prototypes, in the shapes that matched tokens have. No softmax over prototypes, no
+matching, no optimiser, no moving average: a step cannot be faster than this with these models.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -14,6 +13,8 @@ from torch import Tensor
 from benchmarks.reference import match_views
 from benchmarks.setting import Act, Setting
 from patchwise.augment.multicrop import GLOBAL_VIEWS, MultiCropViews
+from patchwise.configs.run import RunConfig
+from patchwise.models.heads import ProjectionHead
 from patchwise.models.vit import ViT
 
 BLOCK = 2048  # prototypes of one product
@@ -67,52 +68,43 @@ def build_floor(
     """
     config, views = setting.config("pwself"), setting.views()
     rows = count_rows(views)
-    student_vit, teacher_vit = ViT(config.backbone), ViT(config.backbone).requires_grad_(False)
     half = setting.precision == "bf16"
     dtype = torch.bfloat16 if half else torch.float32
-    method = config.method
-    widths = (
-        config.backbone.dim, method.head_hidden_dim, method.head_hidden_dim, method.bottleneck_dim
-    )  # fmt: skip
-    weights = [torch.randn(b, a, dtype=dtype) for a, b in pairwise(widths)]
-    prototypes = torch.randn(method.prototypes, method.bottleneck_dim, dtype=dtype)
+    student_vit, teacher_vit = ViT(config.backbone), ViT(config.backbone).requires_grad_(False)
+    heads = [make_head(config), make_head(config).requires_grad_(False)]
+    prototypes = heads[0].prototypes.detach().to(dtype)
     gradient = torch.empty_like(prototypes)
 
     def run() -> None:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
             teacher_vit(views.pixels[0])
+            heads[1].bottleneck(torch.ones(rows.teacher_all, config.backbone.dim))
         with torch.no_grad():
-            forward_mlp(torch.ones(rows.teacher_all, widths[0], dtype=dtype), weights)
-            matched = torch.ones(rows.teacher, widths[-1], dtype=dtype)
+            matched = torch.ones(rows.teacher, prototypes.shape[1], dtype=dtype)
             multiply(matched, prototypes, gradient, teacher)
         for pixels, count in zip(views.pixels, rows.student, strict=True):
+            tokens = torch.ones(count, config.backbone.dim, requires_grad=True)
             with torch.autocast("cpu", torch.bfloat16, enabled=half):
                 output = student_vit(pixels)
+                answers = heads[0].bottleneck(tokens)
             with torch.no_grad():
-                layers = forward_mlp(torch.ones(count, widths[0], dtype=dtype), weights)
-                multiply(layers[-1], prototypes, gradient, student)
-                backward_mlp(layers, weights)
-            found = [output.cls, output.patches]
+                multiply(answers.detach().to(dtype), prototypes, gradient, student)
+            found = [output.cls, output.patches, answers]
             torch.autograd.backward(found, [torch.ones_like(part) for part in found])
         student_vit.zero_grad(set_to_none=True)
+        heads[0].zero_grad(set_to_none=True)
 
     return run
 
 
-def forward_mlp(tokens: Tensor, weights: list[Tensor]) -> list[Tensor]:
-    """Return what enters each layer, and what leaves the last."""
-    layers = [tokens]
-    for weight in weights:
-        layers.append(torch.mm(layers[-1], weight.mT))
-    return layers
-
-
-def backward_mlp(layers: list[Tensor], weights: list[Tensor]) -> None:
-    """Multiply as the gradients of weights and of inputs are; the values mean nothing."""
-    gradient = layers[-1]
-    for entering, weight in zip(reversed(layers[:-1]), reversed(weights), strict=True):
-        torch.mm(gradient.mT, entering)
-        gradient = torch.mm(gradient, weight)
+def make_head(config: RunConfig) -> ProjectionHead:
+    """Return the head of a run."""
+    return ProjectionHead(
+        config.backbone.dim,
+        hidden_dim=config.method.head_hidden_dim,
+        bottleneck_dim=config.method.bottleneck_dim,
+        prototypes=config.method.prototypes,
+    )
 
 
 def multiply(rows: Tensor, prototypes: Tensor, gradient: Tensor, products: Products) -> None:

@@ -39,7 +39,7 @@ class Setting:
             config.method.views, local_count=self.local_count, shared_geometry=self.shared_geometry
         )
         kinds: dict[str, DINOConfig | PWSelfConfig] = {
-            "pwself": PWSelfConfig(recolour_patches=self.recolour_patches),
+            "pwself": PWSelfConfig(matching="thinned", recolour_patches=self.recolour_patches),
             "dino": DINOConfig(),
         }
         chosen = replace(

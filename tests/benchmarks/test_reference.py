@@ -11,7 +11,10 @@ from patchwise.augment.multicrop import MultiCropViews
 from patchwise.configs.methods import PWSelfConfig
 from patchwise.methods.pwself import PWSelf
 from patchwise.ops.geometry import match_patches
-from tests.small_runs import PWSELF_CONFIG, VIT, scene_batch, small_vit, step_at
+from tests import small_runs
+from tests.small_runs import VIT, scene_batch, small_vit, step_at
+
+PWSELF_CONFIG = replace(small_runs.PWSELF_CONFIG, matching="thinned")
 
 
 def make_method(config: PWSelfConfig) -> PWSelf:

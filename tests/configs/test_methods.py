@@ -24,12 +24,12 @@ def test_the_methods_share_their_defaults() -> None:
         assert getattr(dino, field.name) == getattr(pwself, field.name)
 
 
-def test_defaults_are_the_published_ones() -> None:
+def test_defaults_are_the_published_ones_but_for_the_matcher() -> None:
     config = PWSelfConfig()
     assert (config.prototypes, config.head_hidden_dim, config.bottleneck_dim) == (65536, 2048, 256)
     assert (config.student_temperature, config.teacher_temperature) == (0.1, 0.04)
     assert (config.teacher_momentum, config.centre_momentum) == (0.996, 0.9)
-    assert (config.matching, config.cls_weight) == ("thinned", None)
+    assert (config.matching, config.cls_weight) == ("nearest", None)  # the paper's: thinned
     assert config.recolour_patches
 
 

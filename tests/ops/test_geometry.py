@@ -65,11 +65,9 @@ def reference_pairs(a: View, b: View) -> Pairs:
 
 def pairs_of(matches: PatchMatches, image: int) -> Pairs:
     valid = matches.valid[image]
-    count = int(valid.sum())
-    assert valid[:count].all(), "an image's pairs come first"
-    assert not matches.index_a[image, count:].any()
-    assert not matches.index_b[image, count:].any()
-    indices = (matches.index_a[image, :count].tolist(), matches.index_b[image, :count].tolist())
+    assert not matches.index_a[image, ~valid].any()
+    assert not matches.index_b[image, ~valid].any()
+    indices = matches.index_a[image, valid].tolist(), matches.index_b[image, valid].tolist()
     return list(zip(*indices, strict=True))
 
 

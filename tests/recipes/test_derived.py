@@ -3,6 +3,7 @@
 import pytest
 
 from patchwise.configs.backbone import vit_config
+from patchwise.configs.methods import PWSelfConfig
 from patchwise.recipes import Device, Facts, make_config
 
 ALL_FACTS = [
@@ -48,3 +49,10 @@ def test_views_fit_given_weights(patch_px: int, image_px: int, device: Device) -
     assert views.global_px % patch_px == views.local_px % patch_px == 0
     assert views.local_px < views.global_px <= image_px
     assert config.backbone.patch_px == patch_px
+
+
+@pytest.mark.parametrize("recipe", ["small", "demo"])
+def test_patches_are_matched_with_the_nearest(recipe: str) -> None:
+    method = make_config(recipe, Facts(1_000, 256, "cpu")).method
+    assert isinstance(method, PWSelfConfig)
+    assert method.matching == "nearest"

@@ -70,6 +70,7 @@ def test_head_teacher_and_centre(config: RunConfig) -> None:
     assert (method.frozen_prototype_epochs, method.prototype_rate_scale) == (1.0, 1.0)
     assert isinstance(method, PWSelfConfig)
     assert method.shared_head
+    assert method.matching == "thinned"
     assert method.cls_weight is None  # all tokens count alike
 
 

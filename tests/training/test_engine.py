@@ -50,6 +50,8 @@ def use_collectives(fabric: Fabric, folder: Path) -> None:
         "gradient": own.grad,
     }
     torch.save(found, folder / f"{fabric.global_rank}.pt")
+    fabric.barrier()
+    torch.distributed.destroy_process_group()  # its threads may else outlive what they use
 
 
 def test_two_processes_share_what_they_hold(tmp_path: Path) -> None:

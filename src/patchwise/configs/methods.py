@@ -1,4 +1,4 @@
-"""Settings of the training methods. Defaults are the papers'."""
+"""Settings of the training methods. Defaults are the papers', but for `PWSelfConfig.matching`."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -82,9 +82,9 @@ class PWSelfConfig(DistillationConfig):
 
     name: Literal["pwself"] = option("pwself", "The method.")
     matching: Matching = option(
-        "thinned",
-        "Which patches of two views are paired; thinned: the paper's, over the overlap; nearest: "
-        "each of the student's with the teacher's that its centre lies in; none: CLS alone.",
+        "nearest",
+        "Which patches of two views are paired; nearest: each of the student's with the teacher's "
+        "that its centre lies in; thinned: the paper's, over the overlap; none: CLS alone.",
     )
     recolour_patches: bool = option(True, "Recolour every patch of a view on its own.")
     patch_colour: PatchColourConfig = option(PatchColourConfig(), "How patches are recoloured.")

@@ -18,7 +18,7 @@ from patchwise.losses.matched_distillation import TokenPairs
 from patchwise.ops.geometry import MATCHERS
 
 TEACHER_VIEWS = 2
-_ROWS = 256
+_SIZES = 8  # numbers of rows between one power of two and the next
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def pair_tokens(
 def select_rows(wanted: Int[Tensor, " P"], count: int) -> Rows:
     """Return each token that is named at least once, as one row.
 
-    The rows are filled up to a multiple of 256 with copies of the first token, which no pair
+    The rows are filled up by at most an eighth with copies of the first token, which no pair
     names: matrix products on a CPU are compiled and kept for every number of rows they meet, and
     that number is another at every step.
 
@@ -87,7 +87,8 @@ def select_rows(wanted: Int[Tensor, " P"], count: int) -> Rows:
     used = torch.zeros(count, dtype=torch.bool)
     used[wanted] = True
     index = used.nonzero()[:, 0]
-    return Rows(F.pad(index, (0, -len(index) % _ROWS)), used.cumsum(0) - 1)
+    unit = max(1, 2 ** (len(index).bit_length() - 1) // _SIZES)
+    return Rows(F.pad(index, (0, -len(index) % unit)), used.cumsum(0) - 1)
 
 
 def _pair_views(

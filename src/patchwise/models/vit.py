@@ -92,18 +92,20 @@ class Block(nn.Module):
             tokens: Of each image.
             kept: Whether the attention and the MLP are kept for each image; None: all are.
         """
-        tokens = tokens + self._thin(self.ls1(self.attn(self.norm1(tokens))), kept, 0)
-        return tokens + self._thin(self.ls2(self.mlp(self.norm2(tokens))), kept, 1)
+        tokens = self._add(tokens, self.ls1(self.attn(self.norm1(tokens))), kept, 0)
+        return self._add(tokens, self.ls2(self.mlp(self.norm2(tokens))), kept, 1)
 
     def cls_attention(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B heads T"]:
         """Return how the CLS token's attention in this block is spread over all tokens."""
         return self.attn.cls_attention(self.norm1(tokens))
 
-    def _thin(self, residual: Tensor, kept: Tensor | None, which: int) -> Tensor:
+    def _add(self, tokens: Tensor, residual: Tensor, kept: Tensor | None, which: int) -> Tensor:
         if kept is None or not self.drop_path:
-            return residual
+            return tokens + residual
         scale = 1 / max(1 - self.drop_path, 1e-6)  # a rate of 1 keeps nothing
-        return residual * (kept[:, which, None, None] * scale).to(residual.dtype)
+        return torch.addcmul(
+            tokens, residual, (kept[:, which, None, None] * scale).to(tokens.dtype)
+        )
 
 
 class ViT(nn.Module):

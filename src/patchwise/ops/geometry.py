@@ -16,8 +16,8 @@ Grid = int | tuple[int, int]  # patches per side, or (rows, columns)
 class PatchMatches:
     """Pairs of patches of view a and view b, for each image; CLS is not among them.
 
-    Letters: B images, M the most pairs that the two grids allow. An image's pairs come first, in
-    the base image's reading order; after them both indices are 0 and ``valid`` is False.
+    Letters: B images, M the most pairs that the two grids allow. They stand in the base image's
+    reading order, with gaps: where ``valid`` is False both indices are 0.
     """
 
     index_a: Int[Tensor, "B M"]  # 1-based over the patches of view a, read row by row
@@ -91,9 +91,9 @@ def match_patches(
     >>> no = torch.tensor([False])
     >>> matches = match_patches(left, no, 2, right, no, 2)  # right column of a, left column of b
     >>> matches.index_a, matches.index_b
-    (tensor([[2, 4, 0, 0]]), tensor([[1, 3, 0, 0]]))
+    (tensor([[2, 0, 4, 0]]), tensor([[1, 0, 3, 0]]))
     >>> matches.valid
-    tensor([[ True,  True, False, False]])
+    tensor([[ True, False,  True, False]])
     """
     _check_views("match_patches", boxes_a, flip_a, boxes_b, flip_b)
     grids = _as_pair("match_patches", grid_a), _as_pair("match_patches", grid_b)
@@ -139,7 +139,7 @@ def match_nearest_patches(
     >>> left, right = torch.tensor([[0, 0, 4, 4]]), torch.tensor([[0, 2, 4, 4]])
     >>> no = torch.tensor([False])
     >>> matches = match_nearest_patches(left, no, 2, right, no, 4)
-    >>> matches.index_a[0, :8], matches.index_b[0, :8]  # the left half of b, in a's right column
+    >>> matches.index_a[matches.valid], matches.index_b[matches.valid]  # b's left half
     (tensor([2, 2, 2, 2, 4, 4, 4, 4]), tensor([ 1,  2,  5,  6,  9, 10, 13, 14]))
     """
     _check_views("match_nearest_patches", boxes_a, flip_a, boxes_b, flip_b)
@@ -256,19 +256,20 @@ def _mirror(pairs: _AxisPairs, flips: _Pair, grids: tuple[tuple[int, int], ...])
 def _cross(
     down: _AxisPairs, across: _AxisPairs, grids: tuple[tuple[int, int], ...]
 ) -> PatchMatches:
-    """Pair the patches of every pair of rows and pair of columns, read row by row."""
-    pair = torch.arange(down.index_a.shape[1] * across.index_a.shape[1], device=down.count.device)
-    valid = pair < down.count * across.count  # [B, M]
-    pair, wide = pair * valid, across.count.clamp(min=1)
-    row = pair // wide
-    column = pair - row * wide
-    index_a, index_b = (
-        (1 + grid[1] * of_row).gather(1, row) + of_column.gather(1, column)
-        for grid, of_row, of_column in zip(
-            grids, (down.index_a, down.index_b), (across.index_a, across.index_b), strict=True
-        )
-    )
-    return PatchMatches(index_a * valid, index_b * valid, valid)
+    """Pair the patches of every pair of rows and pair of columns."""
+    device = down.count.device
+    rows = torch.arange(down.index_a.shape[1], device=device) < down.count  # [B, m]
+    columns = torch.arange(across.index_a.shape[1], device=device) < across.count
+    valid = (rows[:, :, None] & columns[:, None]).flatten(1)  # [B, M]
+    unused = ~valid
+
+    def index(grid: tuple[int, int], row: Tensor, column: Tensor) -> Tensor:
+        first = 1 + grid[1] * row  # patch of each row
+        return (first[:, :, None] + column[:, None]).flatten(1).masked_fill_(unused, 0)
+
+    index_a = index(grids[0], down.index_a, across.index_a)
+    index_b = index(grids[1], down.index_b, across.index_b)
+    return PatchMatches(index_a, index_b, valid)
 
 
 def _as_pair(caller: str, grid: Grid) -> tuple[int, int]:

@@ -12,18 +12,18 @@ Letters: R rows (tokens), C channels, K prototypes, P positions.
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from patchwise.checks import check_positive, check_shape
 from patchwise.ops.products import add_product, is_half, set_product
 
 _BLOCK_BYTES = {"cpu": 16 * 2**20, "cuda": 256 * 2**20}  # a cache's worth; enough to fill a GPU
+_LEAST_LENGTH = 1e-12  # of a prototype that is divided by its length
 _LEAST_BLOCK = 128  # prototypes: narrower products are slow
 
 
@@ -127,9 +127,9 @@ class _LogPartition(torch.autograd.Function):
         weighted = gradient[:, None] * vectors
         for block, unit, scores in _score_blocks(vectors, prototypes, ctx.half):
             share = scores.sub_(log_total[:, None]).exp_()
-            add_product(to_vectors, share, unit, half=ctx.half)
+            add_product(to_vectors, share, unit.rows, half=ctx.half)
             set_product(to_prototypes[block], share.mT, weighted, half=ctx.half)
-            _through_length(to_prototypes[block], prototypes[block])
+            unit.pull_back(to_prototypes[block])
         return to_vectors.mul_(gradient[:, None]), to_prototypes, None
 
 
@@ -150,13 +150,15 @@ class _ExpectedPrototypes(torch.autograd.Function):
         total = torch.zeros_like(top)
         result = vectors.new_zeros(len(vectors), averaged.shape[1])
         spare = _block_buffer(vectors, len(prototypes))
+        room = _unit_buffer(vectors, averaged)
         for block, _, scores in _score_blocks(vectors, prototypes, half):
             _subtract_centre(scores, centre[:, block], position, spare)
             higher = torch.maximum(top, scores.amax(dim=1))
             share = scores.sub_(higher[:, None]).exp_()
             shrink = (top - higher).exp_()
             total.mul_(shrink).add_(share.sum(dim=1))
-            add_product(result.mul_(shrink[:, None]), share, _unit(averaged[block]), half=half)
+            unit = _make_unit(averaged[block], room)
+            add_product(result.mul_(shrink[:, None]), share, unit.rows, half=half)
             top = higher
         log_total = top + total.log()
         ctx.save_for_backward(vectors, prototypes, averaged, centre, position, log_total)
@@ -169,40 +171,48 @@ class _ExpectedPrototypes(torch.autograd.Function):
         vectors, prototypes, averaged, centre, position, log_total = ctx.saved_tensors
         to_averaged = torch.empty_like(averaged)
         spare = _block_buffer(vectors, len(prototypes))
+        room = _unit_buffer(vectors, averaged)
         for block, _, scores in _score_blocks(vectors, prototypes, ctx.half):
             _subtract_centre(scores, centre[:, block], position, spare)
             share = scores.sub_(log_total[:, None]).exp_()
             set_product(to_averaged[block], share.mT, gradient, half=ctx.half)
-            _through_length(to_averaged[block], averaged[block])
+            _make_unit(averaged[block], room).pull_back(to_averaged[block])
         return None, None, to_averaged, None, None, None
+
+
+class _Unit(NamedTuple):
+    """Some prototypes, divided by their lengths."""
+
+    rows: Tensor
+    length: Tensor  # [block, 1]
+
+    def pull_back(self, gradient: Tensor) -> None:
+        """Turn the gradient of the rows into that of the prototypes, in place."""
+        along = torch.linalg.vecdot(gradient, self.rows)[:, None]
+        gradient.addcmul_(self.rows, along, value=-1).div_(self.length)
+
+
+def _make_unit(prototypes: Tensor, room: Tensor) -> _Unit:
+    length = torch.linalg.vector_norm(prototypes, dim=1, keepdim=True).clamp_(min=_LEAST_LENGTH)
+    rows = torch.div(prototypes, length, out=_view(room, *prototypes.shape))
+    return _Unit(rows, length)
 
 
 def _score_blocks(
     vectors: Tensor, prototypes: Tensor, half: bool
-) -> Iterator[tuple[slice, Tensor, Tensor]]:
+) -> Iterator[tuple[slice, _Unit, Tensor]]:
     """Yield the place of a block, its prototypes as unit vectors, all rows' scores [R, block].
 
-    The scores lie in one buffer that is written over again and again.
+    They lie in buffers that are written over again and again.
     """
     count, size = len(prototypes), _block_size(vectors)
-    buffer = _block_buffer(vectors, count)
+    buffer, room = _block_buffer(vectors, count), _unit_buffer(vectors, prototypes)
     for start in range(0, count, size):
         block = slice(start, min(start + size, count))
         scores = _view(buffer, len(vectors), block.stop - block.start)
-        unit = _unit(prototypes[block])
-        set_product(scores, vectors, unit.mT, half=half)
+        unit = _make_unit(prototypes[block], room)
+        set_product(scores, vectors, unit.rows.mT, half=half)
         yield block, unit, scores
-
-
-def _unit(prototypes: Tensor) -> Tensor:
-    return F.normalize(prototypes, dim=1)
-
-
-def _through_length(gradient: Tensor, prototypes: Tensor) -> None:
-    """Turn the gradient of unit vectors into that of vectors of any length, in place."""
-    length = prototypes.norm(dim=1, keepdim=True).clamp_(min=1e-12)
-    unit = prototypes / length
-    gradient.sub_((gradient * unit).sum(dim=1, keepdim=True) * unit).div_(length)
 
 
 def _subtract_centre(scores: Tensor, centre: Tensor, position: Tensor, spare: Tensor) -> None:
@@ -216,13 +226,20 @@ def _block_buffer(vectors: Tensor, count: int) -> Tensor:
     return vectors.new_empty(len(vectors) * min(_block_size(vectors), count))
 
 
+def _unit_buffer(vectors: Tensor, prototypes: Tensor) -> Tensor:
+    """Return room for a block of prototypes."""
+    count, channels = prototypes.shape
+    return prototypes.new_empty(min(_block_size(vectors), count) * channels)
+
+
 def _view(buffer: Tensor, rows: int, columns: int) -> Tensor:
     return buffer[: rows * columns].view(rows, columns)
 
 
 def _block_size(vectors: Tensor) -> int:
-    """Return how many prototypes to take at a time."""
-    wanted = _BLOCK_BYTES[vectors.device.type] // (max(1, len(vectors)) * vectors.element_size())
+    """Return how many prototypes to take at a time: a block and its scores fit each."""
+    columns = max(vectors.shape)
+    wanted = _BLOCK_BYTES[vectors.device.type] // (max(1, columns) * vectors.element_size())
     return max(_LEAST_BLOCK, wanted // _LEAST_BLOCK * _LEAST_BLOCK)
 
 

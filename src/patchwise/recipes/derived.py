@@ -15,6 +15,7 @@ def small(facts: Facts) -> RunConfig:
 
     The teacher is sharper than the paper's, 0.02 for 0.04: a short run on few images can foresee
     little of it at first, and near the uniform answer only that times T_s / T_t above 1 leads away.
+    Patches are matched with the nearest, not as in the paper: see docs/matching.md.
     """
     shape = _shape(facts)
     backbone = _backbone(shape, facts)

@@ -29,7 +29,10 @@ def pwself(
 
     def recipe(facts: Facts) -> RunConfig:
         method = PWSelfConfig(
-            views=ViewsConfig(base="square"), prototypes=prototypes, recolour_patches=patch_colour
+            views=ViewsConfig(base="square"),
+            prototypes=prototypes,
+            matching="thinned",
+            recolour_patches=patch_colour,
         )
         epochs = 120.0 if patch_colour else 100.0
         return RunConfig(
