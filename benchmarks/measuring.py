@@ -25,6 +25,14 @@ class Peak:
     mib: float
 
 
+@dataclass(frozen=True)
+class Times:
+    """Medians of a variant's rounds."""
+
+    wall_s: float
+    cpu_s: float  # of this process, whatever else ran on the machine
+
+
 def machine() -> str:
     """Return processor, threads and versions on one line."""
     name = platform.processor() or platform.machine()
@@ -42,13 +50,26 @@ def seconds_in_turn(
     variants: Mapping[str, Callable[[], object]], *, rounds: int = ROUNDS
 ) -> dict[str, float]:
     """Time each variant once a round; return medians. A first round, not counted, warms up."""
-    taken: dict[str, list[float]] = {name: [] for name in variants}
+    return {name: times.wall_s for name, times in times_in_turn(variants, rounds=rounds).items()}
+
+
+def times_in_turn(
+    variants: Mapping[str, Callable[[], object]], *, rounds: int = ROUNDS
+) -> dict[str, Times]:
+    """Do what `seconds_in_turn` does; return processor times too."""
+    taken: dict[str, list[Times]] = {name: [] for name in variants}
     for _ in range(rounds + 1):
         for name, run in variants.items():
-            start = time.perf_counter()
+            wall, cpu = time.perf_counter(), time.process_time()
             run()
-            taken[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times[1:]) for name, times in taken.items()}
+            taken[name].append(Times(time.perf_counter() - wall, time.process_time() - cpu))
+    return {
+        name: Times(
+            statistics.median(each.wall_s for each in times[1:]),
+            statistics.median(each.cpu_s for each in times[1:]),
+        )
+        for name, times in taken.items()
+    }
 
 
 def run_alone(module: str, arguments: Sequence[str]) -> Peak:

@@ -220,7 +220,7 @@ def blur_reference(
     """Two-dimensional sum over the window, walking back wherever it leaves the image."""
 
     def inside(at: int, length: int) -> int:
-        if border == "edge":
+        if border == "edge" or length == 1:
             return min(max(at, 0), length - 1)
         while not 0 <= at < length:
             at = -at if at < 0 else 2 * (length - 1) - at
@@ -244,7 +244,7 @@ def blur_reference(
 
 @pytest.mark.parametrize("border", ["reflect", "edge"])
 @pytest.mark.parametrize("kernel", [(5, 1), (1, 7), (3, 5)])
-@pytest.mark.parametrize("size", [(7, 6), (4, 3), (2, 2), (37, 2), (3, 35)])
+@pytest.mark.parametrize("size", [(7, 6), (4, 3), (2, 2), (37, 2), (3, 35), (1, 5), (4, 1)])
 def test_blur_equals_the_plain_loops(
     size: tuple[int, int], kernel: tuple[int, int], border: Any
 ) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from patchwise.errors import RangeError, ShapeError
-from patchwise.ops.resample import Bands, resample_boxes, resampling_bands
+from patchwise.ops.resample import resample_boxes, resampling_matrix
 
 CASES = [
     (0, 40, 40),
@@ -17,30 +17,6 @@ CASES = [
     (2, 31, 70),
 ]
 IN_PX = 40
-
-
-def dense(bands: Bands, in_px: int, out_px: int) -> torch.Tensor:
-    """The matrix [B, out_px, in_px] of which the bands hold what is not 0."""
-    number, blocks = bands.first.shape
-    matrix = torch.zeros(number, blocks, bands.block_px, in_px)
-    for image in range(number):
-        for block in range(blocks):
-            first = int(bands.first[image, block])
-            assert 0 <= first <= in_px - bands.window_px
-            matrix[image, block, :, first : first + bands.window_px] = bands.weights[image, block]
-    return matrix.flatten(1, 2)[:, :out_px]
-
-
-def resampling_matrix(
-    start: torch.Tensor,
-    length: torch.Tensor,
-    *,
-    in_px: int,
-    out_px: int,
-    flip: torch.Tensor | None = None,
-) -> torch.Tensor:
-    bands = resampling_bands(start, length, in_px=in_px, out_px=out_px, flip=flip)
-    return dense(bands, in_px, out_px)
 
 
 def one(start: int, length: int, out_px: int, *, flip: bool | None = None) -> torch.Tensor:
@@ -122,32 +98,64 @@ def test_far_pixels_are_as_exact_as_near_ones() -> None:
     torch.testing.assert_close(far[0, :, 99_900:], near[0], atol=1e-6, rtol=0)
 
 
+def some_boxes(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Images [3, 3, 90, 75] and a hundred boxes of each, some mirrored."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (3, 3, 90, 75), dtype=torch.uint8, generator=generator)
+    ends = torch.rand(100, 3, 2, 2, generator=generator).sort(dim=2).values
+    corner = (ends[:, :, 0] * torch.tensor([80, 65])).long()
+    far = (ends[:, :, 1] * torch.tensor([90, 75])).long().maximum(corner + 1)
+    flip = torch.rand(100, 3, generator=generator) < 0.5
+    return images, torch.cat([corner, far - corner], dim=2), flip
+
+
 @pytest.mark.parametrize("out_px", [7, 32, 50, 67])
 def test_boxes_are_products_with_the_two_matrices(out_px: int) -> None:
-    """Several images, several boxes of each, mirrored or not, of whole blocks or not."""
-    generator = torch.Generator().manual_seed(out_px)
-    images = torch.randint(0, 256, (3, 3, 90, 75), dtype=torch.uint8, generator=generator)
-    owner = torch.arange(300) % 3
-    ends = torch.rand(300, 2, 2, generator=generator).sort(dim=1).values
-    corner = (ends[:, 0] * torch.tensor([80, 65])).long()
-    far = (ends[:, 1] * torch.tensor([90, 75])).long().maximum(corner + 1)
-    boxes = torch.cat([corner, far - corner], dim=1)
-    flip = torch.rand(300, generator=generator) < 0.5
-    made = resample_boxes(images, owner, boxes, flip, size_px=out_px)
-    assert made.shape == (300, 3, out_px, out_px)
-    top, left, height, width = boxes.unbind(dim=1)
-    down = resampling_matrix(top, height, in_px=90, out_px=out_px)
-    across = resampling_matrix(left, width, in_px=75, out_px=out_px, flip=flip)
-    for at in range(300):
-        expected = down[at] @ (images[owner[at]] / 255) @ across[at].T
-        torch.testing.assert_close(made[at], expected.clamp(0, 1), atol=1e-5, rtol=0)
+    """Several images, several boxes of each, mirrored or not."""
+    images, boxes, flip = some_boxes(out_px)
+    made = resample_boxes(images, boxes, flip, size_px=out_px)
+    assert made.shape == (100, 3, 3, out_px, out_px)
+    for at in range(3):
+        top, left, height, width = boxes[:, at].unbind(dim=1)
+        down = resampling_matrix(top, height, in_px=90, out_px=out_px)
+        across = resampling_matrix(left, width, in_px=75, out_px=out_px, flip=flip[:, at])
+        expected = down[:, None] @ (images[at] / 255) @ across[:, None].mT
+        torch.testing.assert_close(made[:, at], expected.clamp(0, 1), atol=1e-5, rtol=0)
+
+
+def test_images_made_in_several_parts_are_those_made_alone() -> None:
+    images, boxes, flip = some_boxes(0)
+    made = resample_boxes(images, boxes, flip, size_px=150)
+    for at in range(3):
+        part = slice(at, at + 1)
+        alone = resample_boxes(images[part], boxes[:, part], flip[:, part], size_px=150)
+        torch.testing.assert_close(made[:, part], alone, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("out_px", [32, 67])
+def test_products_in_bfloat16_are_as_exact_as_8_bits(out_px: int) -> None:
+    """Noise is the worst case; a crop of one value stays it but for the sum of the weights."""
+    images, boxes, flip = some_boxes(out_px)
+    images[2] = 200
+    exact = resample_boxes(images, boxes, flip, size_px=out_px)
+    made = resample_boxes(images, boxes, flip, size_px=out_px, dtype=torch.bfloat16)
+    assert made.dtype == torch.float32
+    levels = (made - exact).abs() * 255
+    assert levels[:, :2].mean() < 0.3
+    assert levels.max() < 2.5
+    assert levels[:, 2].max() < 1
+    whole = torch.tensor([[[0, 0, 67, 67]] * 3])
+    cut = resample_boxes(
+        images, whole, torch.zeros(1, 3, dtype=torch.bool), size_px=67, dtype=torch.bfloat16
+    )
+    torch.testing.assert_close(cut[0], images[:, :, :67, :67] / 255, atol=1e-6, rtol=0)
 
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize(("start", "length"), [(-1, 4), (37, 4), (3, 0)])
 def test_a_crop_that_leaves_the_axis_is_named(start: int, length: int) -> None:
     message = rf"start and end must lie in \[0, 40\] and hold a pixel, got \[\[{start}, "
-    with pytest.raises(RangeError, match=f"^resampling_bands: {message}"):
+    with pytest.raises(RangeError, match=f"^resampling_matrix: {message}"):
         one(start, length, 5)
 
 

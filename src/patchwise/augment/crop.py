@@ -114,6 +114,9 @@ def apply_crops(
     Raises:
         ShapeError: the number of crops is no multiple of the number of images.
         RangeError: a crop does not lie inside its image.
+
+    Differs: on processors with matrix units (AMX) factors are rounded to bfloat16, which moves
+    values by 0.12 of 255 grey levels on average; PIL rounds to 8 bits after each axis.
     """
     check_positive("apply_crops", size_px=size_px)
     check_shape("apply_crops", (len(pixels), 2), sizes=sizes)
@@ -129,8 +132,20 @@ def apply_crops(
             f"apply_crops: crops must lie inside their images, got {boxes[::images].tolist()} "
             f"for the first, of size {sizes[0].tolist()}"
         )
-    owner = torch.arange(images).repeat(views)
-    return resample_boxes(pixels, owner, boxes, crops.flip.cpu(), size_px=size_px)
+    made = resample_boxes(
+        pixels,
+        boxes.view(views, images, 4),
+        crops.flip.cpu().view(views, images),
+        size_px=size_px,
+        dtype=_product_dtype(pixels.device),
+    )
+    return made.flatten(0, 1)
+
+
+def _product_dtype(device: torch.device) -> torch.dtype:
+    """Return bfloat16 on processors with products of it."""
+    fast = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if fast else torch.float32
 
 
 def patch_centres(crops: Crops, grid: tuple[int, int]) -> Float[Tensor, "B h w 2"]:

@@ -15,7 +15,8 @@ from patchwise.configs.views import ViewsConfig
 from patchwise.ops import colour
 
 JITTER = ("brightness", "contrast", "saturation", "hue")
-_VALUES = 1 << 19  # changed at a time: what lies between stays in a processor's cache
+# Values changed at a time, most: by which a processor's cache is kept, or a GPU busy.
+_VALUES = {"cpu": 1 << 19, "cuda": 1 << 26}
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,8 @@ def change_some(
     """
     if not chosen.any():
         return
-    number = max(1, _VALUES // images[0].numel())
+    most = _VALUES.get(images.device.type, _VALUES["cpu"])
+    number = max(1, most // images[0].numel())
     for part in torch.split(chosen.nonzero()[:, 0], number):
         values = [each[part].to(images.device, non_blocking=True) for each in strengths]
         index = part.to(images.device, non_blocking=True)

@@ -33,12 +33,13 @@ def contrast(images: Images, factor: PerImage) -> Images:
     """Scale the distance from the image's mean luma by ``factor``; 1 changes nothing."""
     weight = _per_image("contrast", images, factor=factor)
     mean = _luma(images.mean(dim=(2, 3), keepdim=True))
-    return _blend(mean, images, weight)
+    return (images * weight).add_(mean * (1 - weight)).clamp_(0, 1)
 
 
 def saturation(images: Images, factor: PerImage) -> Images:
     """Scale the distance from each pixel's luma by ``factor``; 1 changes nothing."""
-    return _blend(_luma(images), images, _per_image("saturation", images, factor=factor))
+    weight = _per_image("saturation", images, factor=factor)
+    return torch.lerp(_luma(images), images, weight).clamp_(0, 1)
 
 
 def grayscale(images: Images) -> Images:
@@ -59,22 +60,27 @@ def hue(images: Images, turn: PerImage) -> Images:
 
     # The way from red, in sixths of the circle, is (value - red + green + blue - 2 least) / chroma;
     # it leads towards green or towards blue.
-    angle = (value - red).add_(green).add_(blue).sub_(least, alpha=2).copysign_(green - blue)
-    angle.div_((6 * chroma).clamp_(min=torch.finfo(images.dtype).tiny))  # [-1/2, 1/2] circles
+    angle = (green + blue).sub_(red).add_(value).sub_(least, alpha=2)
+    spare = green - blue
+    angle.copysign_(spare)
+    torch.mul(chroma, 6, out=spare).clamp_(min=torch.finfo(images.dtype).tiny)
+    angle.div_(spare)  # [-1/2, 1/2] circles
     angle.add_(turn + 1).frac_().mul_(6)  # [0, 6)
 
     turned = torch.empty_like(images)
-    share = (angle - 3).abs_().sub_(1).clamp_(0, 1)
-    torch.addcmul(least, chroma, share, out=turned[:, 0])
+    torch.sub(angle, 3, out=spare).abs_().sub_(1).clamp_(0, 1)
+    torch.addcmul(least, chroma, spare, out=turned[:, 0])
     for channel, peak in ((1, 2), (2, 4)):
-        share = (2 - (angle - peak).abs_()).clamp_(0, 1)
-        torch.addcmul(least, chroma, share, out=turned[:, channel])
+        torch.sub(angle, peak, out=spare).abs_().neg_().add_(2).clamp_(0, 1)
+        torch.addcmul(least, chroma, spare, out=turned[:, channel])
     return turned
 
 
 def solarise(images: Images, *, threshold: float = 128 / 255) -> Images:
-    """Invert the values at and above ``threshold``."""
-    return torch.where(images < threshold, images, 1 - images)
+    """Invert the values at and above ``threshold``, which is positive."""
+    # Of what is high x, of what is low 0: a choice by a mask takes ten times as long.
+    high = F.threshold(images, threshold * (1 - 2e-7), 0)
+    return torch.sub(images, high, alpha=2).add_(high.sign_())
 
 
 def posterise(images: Images, *, bits: int) -> Images:
@@ -92,17 +98,18 @@ def sharpness(images: Images, factor: PerImage) -> Images:
     the border, and images of less than 3 x 3 pixels, stay as they are.
     """
     weight = _per_image("sharpness", images, factor=factor)
-    if min(images.shape[2:]) < 3:
+    height, width = images.shape[2:]
+    if min(height, width) < 3:
         return images.clone()
-    inner = images[:, :, 1:-1, 1:-1]
-    rows = images[:, :, :-2] + images[:, :, 1:-1]
-    rows += images[:, :, 2:]
-    smooth = rows[..., :-2] + rows[..., 1:-1]
-    smooth += rows[..., 2:]
-    smooth.add_(inner, alpha=4).mul_(1 / 13)
-    sharpened = images.clone()
-    sharpened[:, :, 1:-1, 1:-1] = _blend(smooth, inner, weight)
-    return sharpened
+    # Sums of three neighbours, 0 at the border, as products: rows of few pixels are slow to add.
+    down, across = (
+        F.pad(images.new_ones(px - 2, px).triu_().tril_(2), (0, 0, 1, 1)) for px in (height, width)
+    )
+    inside = F.pad(images.new_full((height - 2, width - 2), -9), (1, 1, 1, 1))
+    planes = images.flatten(0, 1)
+    rows = (planes.reshape(-1, width) @ across.T).view_as(planes)
+    apart = torch.bmm(down.expand(len(planes), -1, -1), rows).addcmul_(planes, inside)
+    return apart.view_as(images).mul_((1 - weight) / 13).add_(images).clamp_(0, 1)
 
 
 def gaussian_blur(
@@ -182,14 +189,15 @@ def _blur_band(sigma_px: Tensor, radius: int, length: int, border: str) -> tuple
     kernel = tap / sigma_px.clamp(min=_LEAST_SIGMA_PX)[:, None]
     kernel = F.threshold(kernel.square_().mul_(-0.5).exp_(), _LEAST_WEIGHT, 0)  # [B, taps]
     kernel /= kernel.sum(dim=1, keepdim=True)
-    # Row i is the kernel, i places to the right: of one line, in which it is repeated with a gap.
+    # Which pixel each tap of each pixel of a block reads.
+    read = tap[:, None] + torch.arange(block_px, device=tap.device)  # [taps, block]
     window_px = block_px + 2 * radius
-    line = F.pad(kernel, (0, block_px))[:, None].expand(-1, block_px, -1).flatten(1)
-    band = line[:, : block_px * window_px].view(-1, block_px, window_px)
     if blocks == 1:
-        at = torch.arange(window_px, device=band.device) - radius
-        band = band @ F.one_hot(_inside(at, length, border), length).to(band)
-    return blocks, band
+        read, window_px = _inside(read, length, border), length
+    else:
+        read += radius
+    places = F.one_hot(read, window_px).to(kernel)
+    return blocks, (kernel @ places.flatten(1)).view(-1, block_px, window_px)
 
 
 def _inside(at: Tensor, length: int, border: str) -> Tensor:
@@ -207,13 +215,9 @@ def blur_radius(largest_sigma_px: float) -> int:
 
 
 def _luma(images: Tensor) -> Tensor:
-    red, green, blue = (images[:, channel : channel + 1] for channel in range(3))
-    return (red * _LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])  # [B, 1, H, W]
-
-
-def _blend(degenerate: Tensor, images: Tensor, factor: Tensor) -> Tensor:
-    """Go from ``degenerate`` (factor 0) through ``images`` (1) and beyond."""
-    return (images * factor).add_(degenerate * (1 - factor)).clamp_(0, 1)
+    weight = torch.tensor(_LUMA, dtype=images.dtype).to(images.device, non_blocking=True)
+    luma = torch.bmm(weight.expand(len(images), 1, 3), images.flatten(2))
+    return luma.view(-1, 1, *images.shape[2:])
 
 
 def _per_image(caller: str, images: Tensor, **values: Tensor) -> Tensor:
