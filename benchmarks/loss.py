@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.measuring import ROUNDS, machine, run_alone, seconds_in_turn
 from patchwise.losses.matched_distillation import TokenPairs, matched_distillation_loss
+from patchwise.methods.cut import Cut
 from patchwise.ops.prototypes import expected_prototypes
 
 STUDENT, TEACHER, CHANNELS, POSITIONS, PAIRS = 2048, 2560, 256, 197, 3072
@@ -26,7 +26,7 @@ SIZES = (1_000, 10_000, 65_536, 262_144)
 MOST_OF_PLAIN = 65_536  # prototypes, beyond which whole matrices do not fit
 STUDENT_TEMPERATURE, TEACHER_TEMPERATURE = 0.1, 0.04
 
-Loss = Callable[["Inputs"], Tensor | None]
+Loss = Callable[["Inputs"], None]
 
 
 class Inputs:
@@ -46,8 +46,8 @@ class Inputs:
             leaf.grad = torch.zeros_like(leaf)
 
 
-def ours(inputs: Inputs) -> Tensor:
-    """Return the library's loss."""
+def ours(inputs: Inputs) -> None:
+    """Backward the library's loss as a step does: the targets' part last."""
     target = expected_prototypes(
         inputs.teacher,
         inputs.teachers_prototypes,
@@ -56,17 +56,20 @@ def ours(inputs: Inputs) -> Tensor:
         centre=inputs.centre,
         position=inputs.position,
     )
-    return matched_distillation_loss(
+    cut = Cut(target)
+    loss = matched_distillation_loss(
         inputs.student,
         inputs.prototypes,
-        target,
+        cut.leaf,
         inputs.pairs,
         student_temperature=STUDENT_TEMPERATURE,
     )
+    loss.backward()  # type: ignore[no-untyped-call]
+    cut.rest().backward()  # type: ignore[no-untyped-call]
 
 
-def plain(inputs: Inputs) -> Tensor:
-    """Return the same from the matrices tokens x K."""
+def plain(inputs: Inputs) -> None:
+    """Backward the same from the matrices tokens x K."""
     scores = inputs.teacher @ F.normalize(inputs.teachers_prototypes, dim=1).mT
     scores = scores - inputs.centre[inputs.position]
     target = (scores / TEACHER_TEMPERATURE).softmax(dim=1)
@@ -77,7 +80,7 @@ def plain(inputs: Inputs) -> Tensor:
         pairs = inputs.pairs.select(some)
         each = -(target[pairs.teacher] * answers[pairs.student]).sum(dim=1)
         total = total + (pairs.weight * each).sum()
-    return total
+    total.backward()  # type: ignore[no-untyped-call]
 
 
 def nothing(inputs: Inputs) -> None:
@@ -85,13 +88,6 @@ def nothing(inputs: Inputs) -> None:
 
 
 LOSSES: dict[str, Loss] = {"ours": ours, "plain": plain, "nothing": nothing}
-
-
-def step(loss: Loss, inputs: Inputs) -> None:
-    """Compute a loss and its gradients."""
-    value = loss(inputs)
-    if value is not None:
-        value.backward()  # type: ignore[no-untyped-call]
 
 
 def main() -> None:
@@ -104,7 +100,7 @@ def main() -> None:
         times = []
         for _ in range(3):
             start = time.perf_counter()
-            step(LOSSES[alone[0]], inputs)
+            LOSSES[alone[0]](inputs)
             times.append(time.perf_counter() - start)
         print(statistics.median(times))
         return
@@ -115,7 +111,7 @@ def main() -> None:
         peaks = {n: run_alone("benchmarks.loss", ["--alone", n, str(size)]).mib for n in LOSSES
                  if n in names or n == "nothing"}  # fmt: skip
         inputs = Inputs(size)
-        acts = {name: functools.partial(step, LOSSES[name], inputs) for name in names}
+        acts = {name: functools.partial(LOSSES[name], inputs) for name in names}
         for name, seconds in seconds_in_turn(acts, rounds=ROUNDS).items():
             more = peaks[name] - peaks["nothing"]
             print(f"{size:10,}{name:>8}{seconds:8.2f}{more:10.0f}", flush=True)

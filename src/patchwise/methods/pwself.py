@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from patchwise.augment.draw import Purpose
-from patchwise.augment.multicrop import MultiCropViews, make_multicrop
+from patchwise.augment.multicrop import GLOBAL_VIEWS, MultiCropViews, make_multicrop
 from patchwise.configs.methods import PWSelfConfig
 from patchwise.losses.matched_distillation import TokenPairs, matched_distillation_loss
 from patchwise.methods.cut import Cut
@@ -252,7 +252,7 @@ class PWSelf(Method[MultiCropViews, CentreSum]):
         rates = self.student.backbone.config.drop_rates
         if not (self.training and any(rates)):
             return None
-        first = one.resolution * 2 + one.first
+        first = one.resolution * GLOBAL_VIEWS + one.first
         keys = views.keys[first : first + one.views]
         drawn = np.concatenate([key.uniform(2 * len(rates), Purpose.DROP_PATH) for key in keys])
         kept = drawn.reshape(len(drawn), len(rates), 2) >= np.array(rates)[:, None]

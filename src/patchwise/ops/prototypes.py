@@ -94,11 +94,24 @@ def expected_prototypes(
         _full(vectors.detach()) / temperature,
         _full(prototypes.detach()),
         _full(averaged),
-        centre.detach() / temperature,
-        position,
+        _Centre(centre.detach(), position, 1 / temperature),
         half,
     )
     return result
+
+
+class _Centre(NamedTuple):
+    """What is subtracted from the scores of rows at some positions."""
+
+    values: Tensor  # [P, K]
+    position: Tensor  # [R]
+    scale: float
+
+    def subtract_from(self, scores: Tensor, block: slice, spare: Tensor) -> None:
+        """Subtract from the scores of all rows for a block of prototypes, in place."""
+        rows = _view(spare, *scores.shape)
+        torch.index_select(self.values[:, block], 0, self.position, out=rows)
+        scores.sub_(rows, alpha=self.scale)
 
 
 class _LogPartition(torch.autograd.Function):
@@ -134,16 +147,15 @@ class _LogPartition(torch.autograd.Function):
 
 
 class _ExpectedPrototypes(torch.autograd.Function):
-    """Of scores and a centre that the temperature has divided already."""
+    """Of scores that the temperature has divided already."""
 
     @staticmethod
-    def forward(  # noqa: PLR0913, PLR0917 - autograd wants them one by one
+    def forward(
         ctx: Any,  # noqa: ANN401
         vectors: Tensor,
         prototypes: Tensor,
         averaged: Tensor,
-        centre: Tensor,
-        position: Tensor,
+        centre: _Centre,
         half: bool,
     ) -> Tensor:
         top = vectors.new_full((len(vectors),), -math.inf)
@@ -152,7 +164,7 @@ class _ExpectedPrototypes(torch.autograd.Function):
         spare = _block_buffer(vectors, len(prototypes))
         room = _unit_buffer(vectors, averaged)
         for block, _, scores in _score_blocks(vectors, prototypes, half):
-            _subtract_centre(scores, centre[:, block], position, spare)
+            centre.subtract_from(scores, block, spare)
             higher = torch.maximum(top, scores.amax(dim=1))
             share = scores.sub_(higher[:, None]).exp_()
             shrink = (top - higher).exp_()
@@ -161,23 +173,23 @@ class _ExpectedPrototypes(torch.autograd.Function):
             add_product(result.mul_(shrink[:, None]), share, unit.rows, half=half)
             top = higher
         log_total = top + total.log()
-        ctx.save_for_backward(vectors, prototypes, averaged, centre, position, log_total)
-        ctx.half = half
+        ctx.save_for_backward(vectors, prototypes, averaged, log_total)
+        ctx.half, ctx.centre = half, centre
         return result.div_(total[:, None])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor, None, None, None]:  # noqa: ANN401
-        vectors, prototypes, averaged, centre, position, log_total = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor, None, None]:  # noqa: ANN401
+        vectors, prototypes, averaged, log_total = ctx.saved_tensors
         to_averaged = torch.empty_like(averaged)
         spare = _block_buffer(vectors, len(prototypes))
         room = _unit_buffer(vectors, averaged)
         for block, _, scores in _score_blocks(vectors, prototypes, ctx.half):
-            _subtract_centre(scores, centre[:, block], position, spare)
+            ctx.centre.subtract_from(scores, block, spare)
             share = scores.sub_(log_total[:, None]).exp_()
             set_product(to_averaged[block], share.mT, gradient, half=ctx.half)
             _make_unit(averaged[block], room).pull_back(to_averaged[block])
-        return None, None, to_averaged, None, None, None
+        return None, None, to_averaged, None, None
 
 
 class _Unit(NamedTuple):
@@ -213,12 +225,6 @@ def _score_blocks(
         unit = _make_unit(prototypes[block], room)
         set_product(scores, vectors, unit.rows.mT, half=half)
         yield block, unit, scores
-
-
-def _subtract_centre(scores: Tensor, centre: Tensor, position: Tensor, spare: Tensor) -> None:
-    """Subtract from each row the row of ``centre`` at its position, in place."""
-    rows = _view(spare, *scores.shape)
-    scores.sub_(torch.index_select(centre, 0, position, out=rows))
 
 
 def _block_buffer(vectors: Tensor, count: int) -> Tensor:
