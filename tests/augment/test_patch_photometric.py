@@ -5,18 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from benchmarks.views import recolour_tile
 
 from patchwise.augment.draw import DrawKey
 from patchwise.augment.patch_photometric import (
     BLUR_KERNEL_PX,
-    OPS,
     PatchPhotometric,
     apply_patch_photometric,
     sample_patch_photometric,
 )
 from patchwise.configs.views import PatchColourConfig
 from patchwise.errors import RangeError, ShapeError
-from patchwise.ops import colour
 
 CONFIG = PatchColourConfig()
 STILL = PatchColourConfig(
@@ -34,26 +33,6 @@ def images(count: int, height: int, width: int) -> torch.Tensor:
     return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(0))
 
 
-def recolour_tile(
-    tile: torch.Tensor, params: PatchPhotometric, at: tuple[int, int]
-) -> torch.Tensor:
-    """The four ops on one cut-out tile [3, p, p], one after the other."""
-    tile = tile[None].clone()
-    brightness, hue = params.brightness[at].view(1), params.hue[at].view(1)
-    for op in params.order[at].tolist():
-        if OPS[op] == "jitter" and params.hue_first[at]:
-            tile = colour.brightness(colour.hue(tile, hue), brightness)
-        elif OPS[op] == "jitter":
-            tile = colour.hue(colour.brightness(tile, brightness), hue)
-        elif OPS[op] == "blur":
-            tile = colour.gaussian_blur(tile, params.sigma_px[at].view(1), kernel_px=(5, 1))
-        elif OPS[op] == "sharpness" and params.sharpen[at]:
-            tile = colour.sharpness(tile, torch.tensor([params.sharpness]))
-        elif OPS[op] == "posterise" and params.posterise[at]:
-            tile = colour.posterise(tile, bits=params.posterise_bits)
-    return tile[0]
-
-
 @pytest.mark.parametrize(("patch_px", "rows", "columns"), [(4, 5, 3), (7, 2, 4), (16, 2, 2)])
 def test_equals_the_ops_on_each_cut_out_tile(patch_px: int, rows: int, columns: int) -> None:
     batch = images(6, rows * patch_px, columns * patch_px)
@@ -64,7 +43,7 @@ def test_equals_the_ops_on_each_cut_out_tile(patch_px: int, rows: int, columns: 
         for patch in range(rows * columns):
             y, x = patch // columns * patch_px, patch % columns * patch_px
             box = (image, slice(None), slice(y, y + patch_px), slice(x, x + patch_px))
-            expected = recolour_tile(batch[box], params, (image, patch))
+            expected = recolour_tile(batch[box][None], params, (image, patch))[0]
             difference = (recoloured[box] - expected).abs()
             # The last bit of a product may decide which of two levels a posterised value takes.
             level = 1.05 * 32 / 255
