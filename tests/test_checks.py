@@ -1,6 +1,7 @@
 """Each check lets good values through and says in one sentence what is wrong with a bad one."""
 
 import math
+from typing import cast
 
 import pytest
 import torch
@@ -82,3 +83,9 @@ def test_the_nearest_name_is_found(name: str, suggestion: str) -> None:
     known = (word for word in ("temperature", "momentum", "prototypes"))
     assert did_you_mean(name, known) == f"; did you mean {suggestion!r}?"
     assert did_you_mean("", ["temperature"]) == ""
+
+
+@pytest.mark.bad_input
+def test_a_choice_of_another_type_is_named_too() -> None:
+    with pytest.raises(ChoiceError, match="matching must be one of nearest, none, got False$"):
+        check_choice("f", ("none", "nearest"), matching=cast(str, False))

@@ -55,7 +55,7 @@ def check_choice(caller: str, choices: Iterable[str], **values: str) -> None:
         if value not in known:
             raise ChoiceError(
                 f"{caller}: {name} must be one of {', '.join(known)}, "
-                f"got {value!r}{did_you_mean(value, known)}"
+                f"got {value!r}{did_you_mean(str(value), known)}"
             )
 
 
