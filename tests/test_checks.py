@@ -87,5 +87,5 @@ def test_the_nearest_name_is_found(name: str, suggestion: str) -> None:
 
 @pytest.mark.bad_input
 def test_a_choice_of_another_type_is_named_too() -> None:
-    with pytest.raises(ChoiceError, match="matching must be one of nearest, none, got False$"):
+    with pytest.raises(ChoiceError, match=r"matching must be one of nearest, none, got False$"):
         check_choice("f", ("none", "nearest"), matching=cast(str, False))
