@@ -20,7 +20,7 @@ from patchwise.recipes import Facts, make_config, read_facts
 from patchwise.training.fit import fit_memory, parse_bytes
 from patchwise.training.folder import RunFolder
 from patchwise.training.forecast import Forecast
-from patchwise.training.plan import Plan, find_residences, forecast, make_plan
+from patchwise.training.plan import Plan, forecast, kept_bytes, make_plan
 from patchwise.training.progress import duration
 from patchwise.training.run import TrainResult, execute, read_results
 
@@ -178,8 +178,7 @@ def _fitted(plan: Plan, fit: str | None, console: Console) -> Plan:
     if fit is None:
         return plan
     limit = parse_bytes(fit)
-    kept = sum(place.expected_bytes for place in find_residences(plan, _say_nothing).values())
-    data = plan.config.data
+    kept, data = kept_bytes(plan), plan.config.data
     if data.keep == "auto" and kept > limit * _MOST_KEPT:
         data, kept = replace(data, keep="none"), 0
     found = fit_memory(plan.config, limit - kept, console.print)
@@ -198,10 +197,6 @@ def _fitted(plan: Plan, fit: str | None, console: Console) -> Plan:
         train=replace(train, precision=plan.config.train.precision),
     )
     return replace(plan, config=chosen)
-
-
-def _say_nothing(text: str) -> None:
-    """Keep what the run itself will say."""
 
 
 def _forecast(plan: Plan, console: Console) -> tuple[Plan, Forecast]:

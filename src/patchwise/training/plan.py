@@ -183,6 +183,11 @@ def find_residences(plan: Plan, say: Say) -> dict[str, Residence]:
     return residences
 
 
+def kept_bytes(plan: Plan) -> int:
+    """Return what the images that stay in memory will take; 0 if none do."""
+    return sum(place.expected_bytes for place in find_residences(plan, _say_nothing).values())
+
+
 def _resize_rule(plan: Plan) -> ResizeRule:
     views = plan.config.method.views
     return ResizeRule(base_px=views.base_px, base=views.base)
@@ -205,7 +210,7 @@ def forecast(plan: Plan, say: Say) -> tuple[Plan, Forecast]:
     """
     wanted = plan.config.train.precision
     check_device(plan.config.train.device)
-    kept = sum(r.expected_bytes for r in find_residences(plan, _say_nothing).values())
+    kept = kept_bytes(plan)
     measured: dict[Precision, Measurement] = {}
     for precision in PRECISIONS if wanted is None else (wanted,):
         say(f"measuring some steps in {precision}{', of the first epoch' if kept else ''} ...")
