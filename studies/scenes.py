@@ -30,8 +30,9 @@ from patchwise.configs.backbone import ViTConfig
 from patchwise.data.segmentation import SegmentationSource, open_segmentation
 from patchwise.data.synthetic import CATEGORIES, render_scenes, shuffle_patches
 from patchwise.eval.baselines import RawPatches
-from patchwise.eval.results import ModelIdentity, headline
+from patchwise.eval.results import headline
 from patchwise.eval.squares import class_shares, read_patches
+from patchwise.features.subject import ModelIdentity, Subject
 from patchwise.files import write_text
 from patchwise.models.backbone import Backbone, BackboneOutput
 from patchwise.models.vit import ViT
@@ -85,8 +86,9 @@ def score(backbone: Backbone) -> Score:
 def labelled(backbone: Backbone, part: SegmentationSource) -> tuple[Tensor, Tensor]:
     """Return features and category of the patches of which at least half is one object."""
     found, classes = [], []
+    subject = Subject(backbone, ModelIdentity("model", None))
     for patches in read_patches(
-        backbone, part, range(len(part)), size_px=SIZE_PX, classes=1 + len(CATEGORIES)
+        subject, part, range(len(part)), size_px=SIZE_PX, classes=1 + len(CATEGORIES)
     ):
         share, category = patches.shares[..., 1:].max(dim=-1)
         found.append(patches.features[share >= 0.5])

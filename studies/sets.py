@@ -17,14 +17,18 @@ import numpy as np
 import yaml
 from PIL import Image
 
+# fmt: off
 VOC_CLASSES = (
-    "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse "
-    "motorbike person pottedplant sheep sofa train tvmonitor"
-).split()
-FREQUENT = ["background", "cat", "cow", "dog", "horse", "person", "sheep"]  # of this part of VOC
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
+    "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa",
+    "train", "tvmonitor",
+)
+FREQUENT = ("background", "cat", "cow", "dog", "horse", "person", "sheep")  # in this part of VOC
 CAMVID_CLASSES = (
-    "sky building pole road pavement tree sign fence car pedestrian bicyclist unlabelled"
-).split()
+    "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian",
+    "bicyclist", "unlabelled",
+)
+# fmt: on
 
 
 def unpack(archive: Path, folder: Path) -> Path:
@@ -64,8 +68,12 @@ def make_segmentation(sources: Path, raw: Path, out: Path) -> None:
     folders = [unpack(sources / f"{name}.tar", raw / name) for name in archives]
     copy_pixels(folders[:2], ("train", "val"), out / "voc")
     copy_pixels(folders[2:], ("train", "val", "test"), out / "camvid")
-    voc = {"classes": VOC_CLASSES, "background": "background", "scored": FREQUENT}
-    camvid = {"classes": CAMVID_CLASSES, "ignore": [11], "test": "test"}
+    voc = {
+        "classes": list(VOC_CLASSES),
+        "background": "background",
+        "scored": list(FREQUENT),
+    }
+    camvid = {"classes": list(CAMVID_CLASSES), "ignore": [11], "test": "test"}
     for name, table in (("voc", voc), ("camvid", camvid)):
         (out / name / "classes.yaml").write_text(yaml.safe_dump(table, sort_keys=False))
 

@@ -14,7 +14,7 @@ from patchwise.demo import demo
 from patchwise.errors import CheckpointError
 from patchwise.eval.incontext import InContext
 from patchwise.eval.linseg import LinearSegmentation
-from patchwise.eval.results import KNNResult, headline
+from patchwise.eval.results import ClassificationResult, headline
 from patchwise.eval.squares import Squares
 from patchwise.training.folder import RunFolder
 from patchwise.training.log import read_log
@@ -53,7 +53,7 @@ def test_it_scores_pixels_and_features_before_and_after(
 
     first = read_log(tmp_path / "demo" / "log.jsonl")[0]
     before = result.evaluations[2 * 3].result
-    assert isinstance(before, KNNResult)
+    assert isinstance(before, ClassificationResult)
     assert first["val/knn/patches"] == before.accuracy
     assert read_evaluations(RunFolder(tmp_path / "demo")) == result.evaluations
 

@@ -21,7 +21,7 @@ from patchwise.configs.run import RunConfig
 from patchwise.errors import CheckpointError
 from patchwise.eval.baselines import RawPatches
 from patchwise.eval.results import Evaluation
-from patchwise.eval.setup import identify
+from patchwise.features.subject import Subject, identify
 from patchwise.models.vit import ViT
 from patchwise.randomness import random_seed
 from patchwise.training.folder import RunFolder
@@ -84,8 +84,8 @@ def score(folder: RunFolder) -> list[Evaluation]:
     raw = RawPatches(config.backbone.patch_px)
     torch.manual_seed(random_seed(config.train.seed, _RANDOM_VIT))
     vit = ViT(config.backbone).eval()
-    validation.score(RAW, (raw, raw.identity), folder, say)
-    validation.score(RANDOM, (vit, identify(vit, "ViT of another seed")), folder, say)
+    validation.score(RAW, Subject(raw, raw.identity), folder, say)
+    validation.score(RANDOM, Subject(vit, identify(vit, "ViT of another seed")), folder, say)
     validation.score_run(folder, config.train.device, say)
     order = (RAW, RANDOM, BEFORE, AFTER)
     evaluations = sorted(read_evaluations(folder), key=lambda e: order.index(e.subject))

@@ -77,7 +77,7 @@ def test_evaluations_and_warnings_are_shown(run: Path) -> None:
         "model": {"name": "m", "sha256": None}, "packages": {}, "seconds": 1.0, "peak_bytes": 1,
     }  # fmt: skip
     result = {
-        "kind": "knn", "fingerprint": mark, "accuracy": 0.875, "top5": 1.0,
+        "kind": "classification", "fingerprint": mark, "accuracy": 0.875, "top5": 1.0,
         "balanced_accuracy": 0.5, "num_queries": 8, "num_memory": 9,
     }  # fmt: skip
     results = json.loads((run / "results.json").read_text())

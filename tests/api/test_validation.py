@@ -20,6 +20,7 @@ from patchwise.api.validation import (
 from patchwise.data.segmentation import SegmentationData
 from patchwise.errors import CheckpointError, DataError
 from patchwise.eval.results import Evaluation, SegmentationResult, headline
+from patchwise.features.subject import Subject
 from patchwise.models.weights import save_backbone
 from patchwise.training.folder import RunFolder
 from tests.eval.test_results import MARK, RESULT_OF
@@ -47,7 +48,7 @@ def test_scenes_have_a_size_that_they_can_have() -> None:
 def test_images_are_seen_no_larger_than_in_training(tmp_path: Path, folder: RunFolder) -> None:
     save_colours(tmp_path / "val", {"": 24})
     validation = open_validation(tmp_path / "val", run_config())
-    validation.score("s", (Sighted(), MARK.model), folder, print)
+    validation.score("s", Subject(Sighted(), MARK.model), folder, print)
     result: Any = read_evaluations(folder)[0].result
     assert result.fingerprint.settings["crop_px"] == 32
     assert validation.quick(Sighted()) == {"knn/dino": result.accuracy}
@@ -82,8 +83,8 @@ def test_the_table_has_a_row_a_subject_and_a_column_a_protocol() -> None:
     mark = replace(MARK, preset="linseg/x")
     other = SegmentationResult(mark, 0.125, {}, 0.5, best_miou=None)
     evaluations = [
-        Evaluation("before [b]", RESULT_OF["knn"]),
-        Evaluation("after", RESULT_OF["knn"]),
+        Evaluation("before [b]", RESULT_OF["classification"]),
+        Evaluation("after", RESULT_OF["classification"]),
         Evaluation("after", other),
     ]
     console = Console(width=120, record=True, file=io.StringIO())
@@ -108,5 +109,5 @@ def test_damaged_results_are_named(folder: RunFolder) -> None:
         with pytest.raises(CheckpointError, match="must have subject and result"):
             read_evaluations(folder)
     folder.results.write_text(json.dumps({"train": {}}))
-    write_evaluations(folder, [Evaluation("a", RESULT_OF["knn"])])
-    assert read_evaluations(folder) == [Evaluation("a", RESULT_OF["knn"])]
+    write_evaluations(folder, [Evaluation("a", RESULT_OF["classification"])])
+    assert read_evaluations(folder) == [Evaluation("a", RESULT_OF["classification"])]

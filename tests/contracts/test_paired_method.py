@@ -25,7 +25,7 @@ from patchwise.normalisation import normalise
 from patchwise.training.checkpoint import pack_state, unpack_state
 from patchwise.training.loop import Training
 from patchwise.training.plan import Plan, build_training, count_bad_images, open_stream
-from tests.eval.tiny import MODEL, colour_data
+from tests.eval.tiny import colour_data, subject_of
 from tests.small_runs import run_config, small_vit
 
 QUEUE = 12
@@ -182,5 +182,5 @@ def test_all_rates_end_alike_and_the_heads_begin_higher(plan: Plan) -> None:
 def test_the_wide_backbone_is_evaluated_like_any_other(plan: Plan) -> None:
     backbone: Any = build_training(plan, "float32").method.eval().backbone
     assert backbone.dim == 64
-    result = KNNPatches("p", size_px=32).run(backbone, colour_data(), MODEL)
+    result = KNNPatches("p", size_px=32).run(subject_of(backbone), colour_data())
     assert 0 <= result.accuracy <= 1

@@ -12,7 +12,7 @@ from patchwise.eval.baselines import RawPatches
 from patchwise.eval.health import HealthFeatures
 from patchwise.eval.results import headline
 from patchwise.models.backbone import BackboneOutput
-from tests.eval.tiny import MODEL
+from tests.eval.tiny import subject_of
 from tests.small_runs import small_vit
 
 PROTOCOL = HealthFeatures("health/features", size_px=64, images=24)
@@ -44,7 +44,7 @@ class Made:
 
 
 def test_noise_fills_its_space_and_tells_nothing_of_objects() -> None:
-    result = PROTOCOL.run(Made("noise"), SCENES, MODEL)
+    result = PROTOCOL.run(subject_of(Made("noise")), SCENES)
     assert result.patch_rank > 15.5
     assert result.position_bias < 0.02
     assert result.class_ratio == pytest.approx(1, abs=0.02)
@@ -53,22 +53,22 @@ def test_noise_fills_its_space_and_tells_nothing_of_objects() -> None:
 
 
 def test_collapsed_features_have_rank_one() -> None:
-    result = PROTOCOL.run(Made("alike"), SCENES, MODEL)
+    result = PROTOCOL.run(subject_of(Made("alike")), SCENES)
     assert result.patch_rank == pytest.approx(1, abs=1e-3)
     assert result.image_rank == pytest.approx(1, abs=1e-3)
     assert result.within_class == pytest.approx(0, abs=1e-6)
 
 
 def test_features_of_the_place_are_all_bias() -> None:
-    assert PROTOCOL.run(Made("place"), SCENES, MODEL).position_bias == pytest.approx(1)
+    assert PROTOCOL.run(subject_of(Made("place")), SCENES).position_bias == pytest.approx(1)
 
 
 def test_long_patches_are_counted() -> None:
-    assert PROTOCOL.run(Made("spikes"), SCENES, MODEL).high_norm_share == pytest.approx(8 / 64)
+    assert PROTOCOL.run(subject_of(Made("spikes")), SCENES).high_norm_share == pytest.approx(8 / 64)
 
 
 def test_patches_of_one_object_are_nearer_than_those_of_others() -> None:
-    result = PROTOCOL.run(RawPatches(8), SCENES, MODEL)
+    result = PROTOCOL.run(subject_of(RawPatches(8)), SCENES)
     assert result.instance_ratio is not None
     assert result.instance_ratio < 0.9
 
@@ -82,18 +82,18 @@ def test_without_masks_there_is_no_dispersion() -> None:
 
         read, describe, fingerprint = SCENES.read, SCENES.describe, SCENES.fingerprint
 
-    result = PROTOCOL.run(small_vit().eval(), Plain(), MODEL)
+    result = PROTOCOL.run(subject_of(small_vit().eval()), Plain())
     assert (result.within_instance, result.class_ratio) == (None, None)
     assert 1 < result.patch_rank <= 32
 
 
 def test_the_result_says_what_it_is_about() -> None:
     vit = small_vit().eval()
-    results = [replace(PROTOCOL, seed=seed).run(vit, SCENES, MODEL) for seed in (0, 0, 1)]
+    results = [replace(PROTOCOL, seed=seed).run(subject_of(vit), SCENES) for seed in (0, 0, 1)]
     assert results[0].fingerprint.data.test == 24
     assert results[0].patch_rank == results[1].patch_rank != results[2].patch_rank
     protocols = {result.fingerprint.protocol for result in results}
-    other = replace(PROTOCOL, high_norm_times=3.0).run(vit, SCENES, MODEL)
+    other = replace(PROTOCOL, high_norm_times=3.0).run(subject_of(vit), SCENES)
     assert len(protocols | {other.fingerprint.protocol}) == 3
 
 

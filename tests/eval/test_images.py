@@ -8,14 +8,15 @@ import pytest
 from patchwise.data.labelled import open_labelled_data
 from patchwise.errors import RangeError
 from patchwise.eval.images import KNNImages
-from tests.eval.tiny import MODEL, Sighted, save_colours
-from tests.small_runs import small_vit
+from tests.eval.tiny import Sighted, save_colours, subject_of
 
 PROTOCOL = KNNImages("p", resize_px=36, crop_px=32)
 
 
 def test_no_image_votes_for_itself(tmp_path: Path) -> None:
-    result = PROTOCOL.run(Sighted(), open_labelled_data(save_colours(tmp_path, {"": 24})), MODEL)
+    result = PROTOCOL.run(
+        subject_of(Sighted()), open_labelled_data(save_colours(tmp_path, {"": 24}))
+    )
     assert result.num_queries == 24
     assert result.num_memory == 23
     # With k 20 of 23 others, 11 of one's own class stand against 12 of the other: colour must count
@@ -24,16 +25,9 @@ def test_no_image_votes_for_itself(tmp_path: Path) -> None:
 
 def test_two_parts_are_memory_and_queries(tmp_path: Path) -> None:
     data = open_labelled_data(save_colours(tmp_path, {"train": 24, "val": 8}))
-    result = PROTOCOL.run(Sighted(), data, MODEL)
+    result = PROTOCOL.run(subject_of(Sighted()), data)
     assert (result.num_memory, result.num_queries) == (24, 8)
     assert result.accuracy == result.top5 == 1.0
-
-
-def test_a_vits_cls_is_the_feature(tmp_path: Path) -> None:
-    data = open_labelled_data(save_colours(tmp_path, {"": 24}))
-    features = PROTOCOL._features(small_vit().eval(), data.fit)
-    assert features.shape == (24, 32)
-    assert not features[0].equal(features[1])
 
 
 @pytest.mark.bad_input

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from patchwise.data.class_list import IGNORED
 from patchwise.errors import RangeError
-from patchwise.eval.features import look
 from patchwise.eval.incontext import InContext, Memory
 from patchwise.eval.metrics import ConfusionMatrix
-from tests.eval.tiny import MODEL, ColourBlocks, Sighted, colour_data
+from patchwise.features.look import look
+from tests.eval.tiny import ColourBlocks, Sighted, colour_data, subject_of
 
 PROTOCOL = InContext("p", size_px=32, k=7, temperature=0.1)
 
@@ -55,13 +55,13 @@ def test_it_is_what_its_definition_says(unlabelled: float) -> None:
     data = colour_data(unlabelled=unlabelled)
     few: dict[str, Any] = {"unlabelled": unlabelled}
     small = replace(data, fit=ColourBlocks(4, **few), test=ColourBlocks(3, seed=1, **few))
-    result = PROTOCOL.run(Sighted(), small, MODEL)
+    result = PROTOCOL.run(subject_of(Sighted()), small)
     expected = slow_reference(PROTOCOL, small)
     assert list(result.iou.values()) == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_memory_is_drawn_evenly_from_all_images() -> None:
-    keys, shares = replace(PROTOCOL, memory=48)._memory(Sighted(), colour_data())
+    keys, shares = replace(PROTOCOL, memory=48)._memory(subject_of(Sighted()), colour_data())
     assert len(keys) == len(shares) == 48  # two of each of 24 images
     torch.testing.assert_close(keys.norm(dim=-1), torch.ones(48))
     torch.testing.assert_close(shares.sum(dim=-1), torch.ones(48))
@@ -88,20 +88,22 @@ def test_every_image_gives_as_evenly_as_it_can(most: int) -> None:
 
 def test_a_fraction_takes_other_images_for_other_seeds() -> None:
     part = replace(PROTOCOL, fraction=0.125, k=3)
-    memories = [replace(part, seed=seed)._memory(Sighted(), colour_data())[0] for seed in (0, 1)]
+    memories = [
+        replace(part, seed=seed)._memory(subject_of(Sighted()), colour_data())[0] for seed in (0, 1)
+    ]
     assert len(memories[0]) == len(memories[1]) == 3 * 16
     assert not torch.equal(*memories)
 
 
 def test_patches_without_labels_are_not_remembered() -> None:
-    keys, _ = PROTOCOL._memory(Sighted(), colour_data(unlabelled=1.0 - 1e-3))
+    keys, _ = PROTOCOL._memory(subject_of(Sighted()), colour_data(unlabelled=1.0 - 1e-3))
     assert 0 < len(keys) < 24 * 16
 
 
 @pytest.mark.bad_input
 def test_too_small_a_memory_is_refused() -> None:
     with pytest.raises(RangeError, match=r"at least k=50 labelled patches, got 16 of 1 images"):
-        replace(PROTOCOL, fraction=0.01, k=50).run(Sighted(), colour_data(), MODEL)
+        replace(PROTOCOL, fraction=0.01, k=50).run(subject_of(Sighted()), colour_data())
 
 
 @pytest.mark.bad_input

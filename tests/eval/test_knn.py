@@ -140,6 +140,10 @@ def test_scores_are_shares_of_right_guesses() -> None:
         "balanced_accuracy": pytest.approx((1 + 1 + 1 + 0 + 0) / 5),
         "num_queries": 6,
         "num_memory": 77,
+        "interval": None,
+        "best_accuracy": None,
+        "others": {},
+        "selected": None,
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from patchwise.errors import RangeError
 from patchwise.eval.linseg import LinearSegmentation
-from tests.eval.tiny import MODEL, ColourBlocks, Sighted, colour_data
+from tests.eval.tiny import ColourBlocks, Sighted, colour_data, subject_of
 
 PROTOCOL = LinearSegmentation(
     "p", train_px=32, test_px=32, steps=30, batch=8, rate=0.1, half_precision=False
@@ -81,8 +81,8 @@ def test_every_epoch_shows_every_image() -> None:
 
 def test_the_best_epoch_stands_beside_the_last_and_does_not_change_it() -> None:
     data = colour_data()
-    plain = replace(PROTOCOL, every_epoch=False).run(Sighted(), data, MODEL)
-    both = PROTOCOL.run(Sighted(), data, MODEL)
+    plain = replace(PROTOCOL, every_epoch=False).run(subject_of(Sighted()), data)
+    both = PROTOCOL.run(subject_of(Sighted()), data)
     assert plain.best_miou is None
     assert both.best_miou is not None
     assert both.best_miou >= both.miou == plain.miou
@@ -91,7 +91,7 @@ def test_the_best_epoch_stands_beside_the_last_and_does_not_change_it() -> None:
 def test_it_learns_from_the_labels() -> None:
     data = colour_data()
     scores = [
-        replace(PROTOCOL, steps=steps, every_epoch=False).run(Sighted(), data, MODEL).miou
+        replace(PROTOCOL, steps=steps, every_epoch=False).run(subject_of(Sighted()), data).miou
         for steps in (1, 60)
     ]
     assert scores[0] < 0.8
@@ -101,7 +101,7 @@ def test_it_learns_from_the_labels() -> None:
 def test_fewer_images_than_a_batch_will_do() -> None:
     data = colour_data()
     few = replace(data, fit=ColourBlocks(3))
-    assert replace(PROTOCOL, steps=3).run(Sighted(), few, MODEL).miou >= 0
+    assert replace(PROTOCOL, steps=3).run(subject_of(Sighted()), few).miou >= 0
 
 
 @pytest.mark.bad_input

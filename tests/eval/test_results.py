@@ -10,17 +10,17 @@ import pytest
 from patchwise.errors import DataError
 from patchwise.eval.results import (
     RESULTS,
+    ClassificationResult,
     DataIdentity,
     Fingerprint,
     HealthResult,
-    KNNResult,
-    ModelIdentity,
     Result,
     SegmentationResult,
     dump_result,
     headline,
     parse_result,
 )
+from patchwise.features.subject import ModelIdentity
 
 MARK = Fingerprint(
     preset="knn/dino",
@@ -36,7 +36,7 @@ MARK = Fingerprint(
 )
 RESULT_OF: dict[str, Result] = {
     "health": HealthResult(MARK, 40.5, 12.0, 96, 0.1, 0.0, 0.2, 0.3, None),
-    "knn": KNNResult(MARK, 0.5, 0.75, 0.25, num_queries=4, num_memory=9),
+    "classification": ClassificationResult(MARK, 0.5, 0.75, 0.25, num_queries=4, num_memory=9),
     "segmentation": SegmentationResult(MARK, 0.5, {"cat": 0.5, "dog": None}, 0.75, best_miou=None),
 }
 
@@ -67,14 +67,14 @@ def test_the_protocol_tells_what_may_be_compared() -> None:
 
 
 def test_each_result_has_one_score_it_is_known_by() -> None:
-    assert headline(RESULT_OF["knn"]) == ("accuracy", 0.5)
+    assert headline(RESULT_OF["classification"]) == ("accuracy", 0.5)
     assert headline(RESULT_OF["health"]) == ("patch rank", 40.5)
     assert headline(RESULT_OF["segmentation"]) == ("mIoU", 0.5)
 
 
 def test_a_result_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        RESULT_OF["knn"].accuracy = 1.0  # type: ignore[misc, union-attr]
+        RESULT_OF["classification"].accuracy = 1.0  # type: ignore[misc, union-attr]
 
 
 @pytest.mark.bad_input
@@ -83,13 +83,19 @@ def test_a_result_cannot_be_changed() -> None:
     [
         (
             {"kind": "depth"},
-            "kind in 'r.json' must be one of health, knn, segmentation, got 'depth'",
+            "kind in 'r.json' must be one of classification, health, segmentation, got 'depth'",
         ),
-        ({"accuracy": "high"}, "accuracy of a knn result in 'r.json' must be valid, got 'high'"),
-        ({"fingerprint": 3}, "fingerprint of a knn result in 'r.json' must be valid, got 3"),
+        (
+            {"accuracy": "high"},
+            "accuracy of a classification result in 'r.json' must be valid, got 'high'",
+        ),
+        (
+            {"fingerprint": 3},
+            "fingerprint of a classification result in 'r.json' must be valid, got 3",
+        ),
     ],
 )
 def test_what_is_no_result_is_refused(change: dict[str, Any], message: str) -> None:
-    saved = {**dump_result(RESULT_OF["knn"]), **change}
+    saved = {**dump_result(RESULT_OF["classification"]), **change}
     with pytest.raises(DataError, match=message):
         parse_result(saved, source="r.json")

@@ -7,7 +7,7 @@ from PIL import Image
 
 from patchwise.data.class_list import IGNORED
 from patchwise.eval.squares import class_shares, read_patches, read_squares, squash
-from tests.eval.tiny import ColourBlocks, Sighted
+from tests.eval.tiny import ColourBlocks, Sighted, subject_of
 
 
 def test_images_of_the_size_are_left_as_they_are() -> None:
@@ -48,7 +48,7 @@ def test_shares_equal_those_of_one_hot_maps(seed: int) -> None:
 
 def test_patches_go_row_by_row_with_their_classes() -> None:
     source = ColourBlocks(3)
-    (patches,) = read_patches(Sighted(), source, [2], size_px=32, classes=3)
+    (patches,) = read_patches(subject_of(Sighted()), source, [2], size_px=32, classes=3)
     _, label = source.read(2)
     assert patches.features.shape == (1, 16, 3)
     assert patches.shares.argmax(dim=-1).reshape(4, 4).tolist() == label[::8, ::8].tolist()

@@ -10,12 +10,38 @@ from PIL import Image
 from torch import Tensor
 
 from patchwise.data.class_list import IGNORED
-from patchwise.data.segmentation import SegmentationData
-from patchwise.eval.results import ModelIdentity
-from patchwise.models.backbone import BackboneOutput
+from patchwise.data.segmentation import SegmentationData, SegmentationSource
+from patchwise.features.subject import ModelIdentity, Subject
+from patchwise.models.backbone import Backbone, BackboneOutput
 
 COLOURS = np.array([[40, 40, 40], [220, 30, 30], [30, 220, 30]], np.uint8)
 MODEL = ModelIdentity("model", None)
+
+
+def subject_of(backbone: Backbone) -> Subject:
+    """A backbone as protocols take it."""
+    return Subject(backbone, MODEL)
+
+
+@dataclass(frozen=True)
+class ImagesOf:
+    """The images of labelled ones."""
+
+    source: SegmentationSource
+
+    name = "images"
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def read(self, index: int) -> NDArray[np.uint8]:
+        return self.source.read(index)[0]
+
+    def describe(self, index: int) -> str:
+        return f"image {index}"
+
+    def fingerprint(self) -> str:
+        return self.source.fingerprint()
 
 
 @dataclass(frozen=True)
@@ -30,6 +56,13 @@ class ColourBlocks:
 
     def __len__(self) -> int:
         return self.count
+
+    @property
+    def images(self) -> ImagesOf:
+        return ImagesOf(self)
+
+    def label(self, index: int) -> NDArray[np.uint8]:
+        return self.read(index)[1]
 
     def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         index = index if self.order is None else self.order[index]

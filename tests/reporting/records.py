@@ -6,14 +6,14 @@ import numpy as np
 
 from patchwise.configs.loader import dump_toml
 from patchwise.eval.results import (
+    ClassificationResult,
     DataIdentity,
     Evaluation,
     Fingerprint,
     HealthResult,
-    KNNResult,
-    ModelIdentity,
     SegmentationResult,
 )
+from patchwise.features.subject import ModelIdentity
 from patchwise.pictures.figure import Figure, Row, Scale, Swatch, Tile
 from patchwise.reporting.record import RunRecord
 from tests.small_runs import run_config
@@ -44,7 +44,9 @@ def fingerprint(preset: str = "knn/test", **settings: Any) -> Fingerprint:
 
 
 def knn(subject: str, accuracy: float, **settings: Any) -> Evaluation:
-    return Evaluation(subject, KNNResult(fingerprint(**settings), accuracy, 0.9, 0.4, 100, 200))
+    return Evaluation(
+        subject, ClassificationResult(fingerprint(**settings), accuracy, 0.9, 0.4, 100, 200)
+    )
 
 
 def segmentation(subject: str, miou: float) -> Evaluation:

@@ -2,28 +2,23 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.table import Table
 from rich.text import Text
 
+from patchwise.api.models import Model, open_subject
 from patchwise.checks import check_choice
 from patchwise.data.labelled import LabelledData, open_labelled_data
 from patchwise.data.segmentation import SegmentationData, is_segmentation, open_segmentation
 from patchwise.errors import DataError
-from patchwise.eval.baselines import RawPatches
 from patchwise.eval.images import KNNImages
 from patchwise.eval.presets import LARGEST_SHORT_PX, PROTOCOLS, Facts, make_protocol
-from patchwise.eval.results import ModelIdentity, Result, SegmentationResult, dump_result
-from patchwise.eval.setup import identify
+from patchwise.eval.results import Result, SegmentationResult, dump_result
+from patchwise.features.subject import Subject
 from patchwise.files import write_text
-from patchwise.models.backbone import Backbone
-from patchwise.models.vit import ViT
-from patchwise.models.weights import load_backbone
 
 LabelledSets = LabelledData | SegmentationData
 _SHORT: dict[str, tuple[str, ...]] = {
@@ -34,7 +29,7 @@ _MEASURED = 16  # images whose size is looked at
 
 
 def evaluate(
-    model: str | Path | Backbone,
+    model: Model,
     *,
     protocol: str,
     data: str | Path | LabelledSets,
@@ -63,26 +58,25 @@ def evaluate(
     """
     check_choice("evaluate", PROTOCOLS, protocol=protocol)
     opened = open_labels(data, PROTOCOLS[protocol].kind) if isinstance(data, (str, Path)) else data
-    backbone, identity = _open_model(model, name, device)
-    return score(backbone, identity, opened, protocol, settings=settings)
+    subject = open_subject(model, name=name, device=device)
+    return score(subject, opened, protocol, settings=settings)
 
 
 def score(
-    backbone: Backbone,
-    identity: ModelIdentity,
+    subject: Subject,
     data: LabelledSets,
     protocol: str,
     *,
     settings: Mapping[str, Any] | None = None,
     largest_px: int = LARGEST_SHORT_PX,
 ) -> Result:
-    """Score a backbone on labelled images that are open; short forms see ``largest_px`` at most."""
-    facts = Facts(min(_short_side_px(data), largest_px), backbone.patch_px)
+    """Score a model on labelled images that are open; short forms see ``largest_px`` at most."""
+    facts = Facts(min(_short_side_px(data), largest_px), subject.backbone.patch_px)
     chosen = make_protocol(protocol, facts, dict(settings or {}))
     if isinstance(chosen, KNNImages) and isinstance(data, LabelledData):
-        return chosen.run(backbone, data, identity)
+        return chosen.run(subject, data)
     if isinstance(data, SegmentationData) and not isinstance(chosen, KNNImages):
-        return chosen.run(backbone, data, identity)
+        return chosen.run(subject, data)
     raise DataError(
         f"evaluate: data of {protocol} must be {PROTOCOLS[protocol].kind} images, "
         f"got {type(data).__name__}"
@@ -137,36 +131,6 @@ def save_result(result: Result, path: str | Path) -> None:
         write_text(Path(path).expanduser(), json.dumps(dump_result(result), indent=2) + "\n")
     except OSError as error:
         raise DataError(f"evaluate: out must be a file that can be written, got {error}") from error
-
-
-def load_for_scoring(path: Path, device: str | None = None) -> ViT:
-    """Load a backbone to where it is scored: by default a GPU if there is one."""
-    return load_backbone(path).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-def _open_model(
-    model: str | Path | Backbone, name: str | None, device: str | None
-) -> tuple[Backbone, ModelIdentity]:
-    if isinstance(model, (str, Path)):
-        path = Path(model).expanduser()
-        loaded = load_for_scoring(path, device)
-        return loaded, identify(loaded, name or path.name)
-    if not isinstance(model, Backbone):
-        raise DataError(
-            f"evaluate: model must be a weights file, or have dim, patch_px and device and map "
-            f"images to a BackboneOutput, got {type(model).__name__}"
-        )
-    if isinstance(model, RawPatches):
-        return model, model.identity if name is None else replace(model.identity, name=name)
-    if not isinstance(model, torch.nn.Module):
-        return model, ModelIdentity(name or type(model).__name__, None)
-    halves = {p.dtype for p in model.parameters()} - {torch.float32}
-    if halves:
-        raise DataError(
-            f"evaluate: weights of the model must be float32, got {', '.join(map(str, halves))}; "
-            f"give model.float()"
-        )
-    return model.eval(), identify(model, name or type(model).__name__)
 
 
 def _short_side_px(data: LabelledSets) -> int:

@@ -10,31 +10,29 @@ from rich.text import Text
 
 from patchwise.api.evaluation import (
     LabelledSets,
-    load_for_scoring,
     open_labels,
     score,
     short_protocols,
 )
+from patchwise.api.models import load_for_scoring
 from patchwise.configs.run import RunConfig
 from patchwise.data.labelled import LabelledData
 from patchwise.errors import CheckpointError, DataError
 from patchwise.eval.knn import KNN
 from patchwise.eval.results import (
+    ClassificationResult,
     Evaluation,
-    KNNResult,
-    ModelIdentity,
     Result,
     dump_result,
     headline,
     parse_result,
 )
-from patchwise.eval.setup import identify
+from patchwise.features.subject import ModelIdentity, Subject, identify
 from patchwise.files import write_text
 from patchwise.models.backbone import Backbone
 from patchwise.training.folder import RunFolder, read_json
 
 BEFORE, AFTER = "before training", "after training"
-Model = tuple[Backbone, ModelIdentity]
 
 
 @dataclass(frozen=True)
@@ -47,19 +45,19 @@ class Validation:
     def quick(self, backbone: Backbone) -> dict[str, float]:
         """Return the accuracy of k-NN, which takes seconds."""
         protocol = short_protocols(self.data)[0]
-        result = self._score(backbone, ModelIdentity("in training", None), protocol)
-        assert isinstance(result, KNNResult), "the first short protocol is k-NN"
+        result = self._score(Subject(backbone, ModelIdentity("in training", None)), protocol)
+        assert isinstance(result, ClassificationResult), "the first short protocol is k-NN"
         return {protocol.removesuffix("-short"): result.accuracy}
 
     def score(
-        self, subject: str, model: Model, folder: RunFolder, say: Callable[[str], None]
+        self, subject: str, model: Subject, folder: RunFolder, say: Callable[[str], None]
     ) -> None:
         """Add the results of all short protocols to a run's, but those that are there already."""
         found = read_evaluations(folder)
         done = {(e.subject, e.result.fingerprint.preset) for e in found}
         for protocol in short_protocols(self.data):
             if (subject, protocol) not in done:
-                result = self._score(*model, protocol)
+                result = self._score(model, protocol)
                 say(f"{subject}: {protocol} {headline(result)[1]:.3f}")
                 found.append(Evaluation(subject, result))
                 write_evaluations(folder, found)
@@ -68,10 +66,10 @@ class Validation:
         """Score the backbones before and after a run, as `score` does."""
         for subject, path in ((BEFORE, folder.initial), (AFTER, folder.backbone)):
             backbone = load_for_scoring(path, device)
-            self.score(subject, (backbone, identify(backbone, path.name)), folder, say)
+            self.score(subject, Subject(backbone, identify(backbone, path.name)), folder, say)
 
-    def _score(self, backbone: Backbone, identity: ModelIdentity, protocol: str) -> Result:
-        return score(backbone, identity, self.data, protocol, largest_px=self.largest_px)
+    def _score(self, model: Subject, protocol: str) -> Result:
+        return score(model, self.data, protocol, largest_px=self.largest_px)
 
 
 def open_validation(val: str | Path, config: RunConfig) -> Validation:

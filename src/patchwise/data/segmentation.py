@@ -15,7 +15,8 @@ from PIL import Image
 from patchwise.data.class_list import CLASS_FILES, read_class_list
 from patchwise.data.folder import list_folder, printable
 from patchwise.data.header import read_header
-from patchwise.data.images import ImageLimits, ImageProblem, decode_image
+from patchwise.data.images import ImageLimits, ImageProblem
+from patchwise.data.source import FileSource, ImageSource
 from patchwise.data.synthetic import CATEGORIES, SceneBatch, render_scenes
 from patchwise.errors import DataError
 
@@ -31,8 +32,17 @@ class SegmentationSource(Protocol):
 
     def __len__(self) -> int: ...
 
+    @property
+    def images(self) -> ImageSource:
+        """The images alone."""
+        ...
+
+    def label(self, index: int) -> UInt8[np.ndarray, "H W"]:
+        """Return the labels of one image: classes from 0, or `IGNORED`."""
+        ...
+
     def read(self, index: int) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]:
-        """Return one image in RGB and its labels: classes from 0, or `IGNORED`."""
+        """Return one image in RGB and its labels, which are as large."""
         ...
 
     def fingerprint(self) -> str:
@@ -69,6 +79,15 @@ class SceneMasks:
     def __len__(self) -> int:
         return self.count
 
+    @property
+    def images(self) -> ImageSource:
+        """The scenes alone."""
+        return SceneImages(self)
+
+    def label(self, index: int) -> UInt8[np.ndarray, "H W"]:
+        """Return the mask of one scene."""
+        return self.read(index)[1]
+
     def read(self, index: int) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]:
         """Return one scene."""
         block, place = divmod(self.first + index, _BLOCK)
@@ -81,14 +100,37 @@ class SceneMasks:
 
 
 @dataclass(frozen=True)
+class SceneImages:
+    """Synthetic scenes without their masks."""
+
+    masks: SceneMasks
+
+    name = "scenes"
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def read(self, index: int) -> UInt8[np.ndarray, "H W 3"]:
+        """Return one scene."""
+        return self.masks.read(index)[0]
+
+    def describe(self, index: int) -> str:
+        """Return what messages call one scene."""
+        return f"scene {self.masks.first + index}"
+
+    def fingerprint(self) -> str:
+        """Return a digest of what the scenes depend on."""
+        return hashlib.sha256(self.masks.fingerprint().encode()).hexdigest()
+
+
+@dataclass(frozen=True)
 class LabelledFolder:
     """Image files and a label PNG for each, whose values are looked up in a table."""
 
-    images: Path
+    images: FileSource
     labels: Path
-    names: tuple[tuple[str, str], ...]  # image and label, relative to their folders
+    names: tuple[str, ...]  # of the labels, relative to their folder, in the order of the images
     lookup: tuple[int, ...]  # 256 entries: class of each label value, `IGNORED`, or -1
-    images_digest: str
 
     def __len__(self) -> int:
         return len(self.names)
@@ -101,15 +143,18 @@ class LabelledFolder:
             DataError: The labels cannot be read, are not as large as the image, or hold values
                 that are no class.
         """
-        image_name, label_name = self.names[index]
-        image = decode_image(self.images / image_name, limits=_ANY_SHAPE)
-        path = self.labels / label_name
-        values = _read_label(path)
-        if values.shape != image.shape[:2]:
+        image, label = self.images.read(index), self.label(index)
+        if label.shape != image.shape[:2]:
             raise DataError(
-                f"open_segmentation: '{path}' must be as large as its image, "
-                f"{image.shape[0]} x {image.shape[1]}, got {values.shape[0]} x {values.shape[1]}"
+                f"open_segmentation: '{self._path(index)}' must be as large as its image, "
+                f"{image.shape[0]} x {image.shape[1]}, got {label.shape[0]} x {label.shape[1]}"
             )
+        return image, label
+
+    def label(self, index: int) -> UInt8[np.ndarray, "H W"]:
+        """Read the labels of one image; see `read`."""
+        path = self._path(index)
+        values = _read_label(path)
         looked_up = np.array(self.lookup)[values]
         if (looked_up < 0).any():
             wrong = np.unique(values[looked_up < 0])[:5].tolist()
@@ -117,14 +162,18 @@ class LabelledFolder:
                 f"open_segmentation: values in '{path}' must be classes or ignored, got {wrong}; "
                 f"name them in {CLASS_FILES[0]} under classes or ignore"
             )
-        return image, looked_up.astype(np.uint8)
+        return looked_up.astype(np.uint8)
 
     def fingerprint(self) -> str:
         """Return a digest of names and sizes of the images, of the labels' bytes, of the table."""
-        digest = hashlib.sha256(repr((self.images_digest, self.names, self.lookup)).encode())
-        for _, label in self.names:
-            digest.update(hashlib.sha256((self.labels / label).read_bytes()).digest())
+        meaning = (self.images.fingerprint(), self.names, self.lookup)
+        digest = hashlib.sha256(repr(meaning).encode())
+        for index in range(len(self)):
+            digest.update(hashlib.sha256(self._path(index).read_bytes()).digest())
         return digest.hexdigest()
+
+    def _path(self, index: int) -> Path:
+        return self.labels / self.names[index]
 
 
 @functools.lru_cache(maxsize=32)
@@ -209,8 +258,9 @@ def _open_part(root: Path, part: str, lookup: tuple[int, ...]) -> LabelledFolder
             f"{len(alone)} images without and {len(by_stem)} labels without image, such as the "
             f"{what} {printable(first)!r}"
         )
-    names = tuple((os.fsdecode(image), os.fsdecode(label)) for image, label in pairs if label)
-    return LabelledFolder(images, labels, names, lookup, files.fingerprint())
+    source = FileSource(str(images), images, files, _ANY_SHAPE)
+    names = tuple(os.fsdecode(label) for _, label in pairs if label)
+    return LabelledFolder(source, labels, names, lookup)
 
 
 def _stem(name: bytes) -> bytes:

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from patchwise.checks import check_positive
-from patchwise.eval.results import ModelIdentity
+from patchwise.features.subject import ModelIdentity
 from patchwise.models.backbone import BackboneOutput
 
 

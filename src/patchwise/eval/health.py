@@ -1,6 +1,6 @@
 """How healthy a backbone's features are: without labels, and with the masks of scenes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,15 +12,15 @@ from torch import Tensor
 from patchwise.checks import check_positive, check_within
 from patchwise.data.source import ImageSource
 from patchwise.data.synthetic import Scenes
-from patchwise.eval.results import DataIdentity, HealthResult, ModelIdentity
+from patchwise.eval.results import DataIdentity, HealthResult
 from patchwise.eval.setup import start
 from patchwise.eval.squares import class_shares, squash
-from patchwise.models.backbone import Backbone, BackboneOutput
-from patchwise.normalisation import normalise
+from patchwise.features.read import read_features
+from patchwise.features.subject import Subject
+from patchwise.features.transform import Squash
 from patchwise.ops.statistics import dispersion, effective_rank, high_norm_share, position_bias
 from patchwise.randomness import random_order
 
-_BATCH = 32
 _MASKS = 256  # more than any value of a mask
 
 
@@ -55,24 +55,23 @@ class HealthFeatures:
         check_within("HealthFeatures", 0.0, 1.0, least_share=self.least_share)
 
     @torch.inference_mode()
-    def run(self, backbone: Backbone, source: ImageSource, model: ModelIdentity) -> HealthResult:
-        """Measure ``backbone``, which must be in eval mode.
+    def run(self, subject: Subject, source: ImageSource) -> HealthResult:
+        """Measure a model's features.
 
         Args:
-            backbone: Whose features.
+            subject: Whose features.
             source: Images; with `Scenes`, dispersion is measured too.
-            model: Whose result it is.
         """
         ids = random_order(len(source), self.seed)[: self.images].tolist()
         identity = DataIdentity(source.name, 0, len(ids), source.fingerprint())
-        setup = start(self, identity, model, backbone.device)
-        outputs = list(self._features(backbone, source, ids))
-        cls = torch.cat([output.cls.float() for output in outputs])
-        patches = torch.cat([output.patches.float() for output in outputs])  # [B, N, D]
+        setup = start(self, identity, subject)
+        outputs = list(read_features(subject, source, Squash(self.size_px), ids=ids))
+        cls = torch.cat([output.cls for output in outputs])
+        patches = torch.cat([output.patches for output in outputs])  # [B, N, D]
         rows = patches.flatten(0, 1)
         distances: tuple[float | None, ...] = (None, None, None)
         if isinstance(source, Scenes):
-            distances = self._dispersion(rows, source, ids, patch_px=backbone.patch_px)
+            distances = self._dispersion(rows, source, ids, patch_px=subject.backbone.patch_px)
         return HealthResult(
             fingerprint=setup.fingerprint(),
             patch_rank=float(effective_rank(rows)),
@@ -84,17 +83,6 @@ class HealthFeatures:
             within_class=distances[1],
             between_classes=distances[2],
         )
-
-    def _features(
-        self, backbone: Backbone, source: ImageSource, ids: Sequence[int]
-    ) -> Iterator[BackboneOutput]:
-        for first in range(0, len(ids), _BATCH):
-            images = [
-                squash(source.read(index), self.size_px, Image.Resampling.BICUBIC)
-                for index in ids[first : first + _BATCH]
-            ]
-            pixels = torch.from_numpy(np.stack(images)).movedim(-1, 1)
-            yield backbone(normalise(pixels.to(backbone.device).float() / 255))
 
     def _dispersion(
         self, rows: Float[Tensor, "M D"], scenes: Scenes, ids: Sequence[int], *, patch_px: int

@@ -3,20 +3,15 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from patchwise.checks import check_positive, check_within
 from patchwise.data.labelled import LabelledData
-from patchwise.data.loader import iterate_images
-from patchwise.data.source import ImageSource
-from patchwise.eval.features import look
 from patchwise.eval.knn import KNN, knn_result
-from patchwise.eval.results import DataIdentity, KNNResult, ModelIdentity
+from patchwise.eval.results import ClassificationResult, DataIdentity
 from patchwise.eval.setup import start
-from patchwise.models.backbone import Backbone
-
-_BATCH = 64
+from patchwise.features.read import read_cls
+from patchwise.features.subject import Subject
+from patchwise.features.transform import CentreCrop
 
 
 @dataclass(frozen=True)
@@ -44,13 +39,14 @@ class KNNImages:
         check_positive("KNNImages", k=self.k, temperature=self.temperature, crop_px=self.crop_px)
         check_within("KNNImages", 1, self.resize_px, crop_px=self.crop_px)
 
-    def run(self, backbone: Backbone, data: LabelledData, model: ModelIdentity) -> KNNResult:
-        """Score ``backbone``, which must be in eval mode, on labelled images."""
+    def run(self, subject: Subject, data: LabelledData) -> ClassificationResult:
+        """Score a model on labelled images."""
         count = len(data.test_labels)
         identity = DataIdentity(data.name, len(data.fit), count, data.fingerprint())
-        setup = start(self, identity, model, backbone.device)
-        memory = self._features(backbone, data.fit)
-        queries = memory if data.test is None else self._features(backbone, data.test)
+        setup = start(self, identity, subject)
+        transform = CentreCrop(self.resize_px, self.crop_px)
+        memory = read_cls(subject, data.fit, transform)
+        queries = memory if data.test is None else read_cls(subject, data.test, transform)
         votes = KNN(self.k, self.temperature).classify(
             queries, memory, torch.from_numpy(data.fit.labels), leave_one_out=data.test is None
         )
@@ -60,11 +56,3 @@ class KNNImages:
             memory=len(memory) - (data.test is None),
             fingerprint=setup.fingerprint(),
         )
-
-    def _features(self, backbone: Backbone, source: ImageSource) -> Float[Tensor, "M D"]:
-        """Return the CLS feature of every image, in order."""
-        batches = iterate_images(
-            source, batch=_BATCH, resize_px=self.resize_px, crop_px=self.crop_px
-        )
-        found = [look(backbone, batch.pixels).cls.cpu() for batch in batches]
-        return torch.cat(found)

@@ -12,11 +12,11 @@ from patchwise.data.class_list import IGNORED
 from patchwise.data.segmentation import SegmentationData
 from patchwise.errors import RangeError
 from patchwise.eval.metrics import ConfusionMatrix
-from patchwise.eval.results import ModelIdentity, SegmentationResult
+from patchwise.eval.results import SegmentationResult
 from patchwise.eval.segmentation import segmentation_result
 from patchwise.eval.setup import identify_segmentation, start
 from patchwise.eval.squares import read_patches
-from patchwise.models.backbone import Backbone
+from patchwise.features.subject import Subject
 from patchwise.randomness import random_order
 
 _IMAGES, _PATCHES = 0, 1  # keys of draws
@@ -96,15 +96,13 @@ class InContext:
         check_positive(name, temperature=self.temperature, fraction=self.fraction)
         check_within(name, 0, 1, fraction=self.fraction)
 
-    def run(
-        self, backbone: Backbone, data: SegmentationData, model: ModelIdentity
-    ) -> SegmentationResult:
-        """Score ``backbone``, which must be in eval mode, on labelled images."""
-        setup = start(self, identify_segmentation(data), model, backbone.device)
-        keys, shares = self._memory(backbone, data)
+    def run(self, subject: Subject, data: SegmentationData) -> SegmentationResult:
+        """Score a model on labelled images."""
+        setup = start(self, identify_segmentation(data), subject)
+        keys, shares = self._memory(subject, data)
         matrix = ConfusionMatrix(len(data.classes), ignored=IGNORED)
         for patches in read_patches(
-            backbone,
+            subject,
             data.test,
             range(len(data.test)),
             size_px=self.size_px,
@@ -113,14 +111,14 @@ class InContext:
             queries = F.normalize(patches.features, dim=-1).flatten(0, 1)
             blocks = torch.split(queries, max(1, _COMPARED // len(keys)))
             found = [self._retrieve(block, keys, shares) for block in blocks]
-            side = self.size_px // backbone.patch_px
+            side = self.size_px // subject.backbone.patch_px
             scores = torch.cat(found).reshape(len(patches.labels), side, side, -1).movedim(-1, 1)
             enlarged = F.interpolate(scores, size=patches.labels.shape[1:], mode="bilinear")
             matrix.add(enlarged.argmax(dim=1).cpu(), patches.labels)
         return segmentation_result(matrix, data, setup.fingerprint())
 
     def _memory(
-        self, backbone: Backbone, data: SegmentationData
+        self, subject: Subject, data: SegmentationData
     ) -> tuple[Float[Tensor, "M D"], Float[Tensor, "M K"]]:
         """Return unit features and class shares of the labelled patches."""
         wanted = max(1, round(self.fraction * len(data.fit)))
@@ -128,7 +126,7 @@ class InContext:
         memory = Memory(self.memory)
         image = 0
         for patches in read_patches(
-            backbone, data.fit, ids, size_px=self.size_px, classes=len(data.classes)
+            subject, data.fit, ids, size_px=self.size_px, classes=len(data.classes)
         ):
             for features, share in zip(patches.features, patches.shares, strict=True):
                 labelled = share.sum(dim=-1).nonzero()[:, 0]

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from patchwise.checks import check_positive
 from patchwise.errors import RangeError, ShapeError
-from patchwise.eval.results import Fingerprint, KNNResult
+from patchwise.eval.results import ClassificationResult, Fingerprint
 
 _CHUNK = 1024  # queries compared with the memory at a time
 
@@ -93,7 +93,7 @@ class KNN:
 
 def knn_result(
     votes: Float[Tensor, "Q K"], truth: Int[Tensor, " Q"], *, memory: int, fingerprint: Fingerprint
-) -> KNNResult:
+) -> ClassificationResult:
     """Compare the votes of `KNN.classify` with the true classes.
 
     Args:
@@ -106,7 +106,7 @@ def knn_result(
     hits = (guesses.indices == truth[:, None]) & (guesses.values > 0)  # [Q, 5]
     right = hits[:, 0]
     per_class = [right[truth == c].double().mean() for c in torch.unique(truth)]
-    return KNNResult(
+    return ClassificationResult(
         fingerprint=fingerprint,
         accuracy=float(right.double().mean()),
         top5=float(hits.any(dim=1).double().mean()),

@@ -16,12 +16,13 @@ from torch.nn import functional as F
 from patchwise.checks import check_positive, check_within
 from patchwise.data.class_list import IGNORED
 from patchwise.data.segmentation import SegmentationData, SegmentationSource
-from patchwise.eval.features import look
 from patchwise.eval.metrics import ConfusionMatrix
-from patchwise.eval.results import ModelIdentity, SegmentationResult
+from patchwise.eval.results import SegmentationResult
 from patchwise.eval.segmentation import mean_iou, segmentation_result
 from patchwise.eval.setup import identify_segmentation, start
 from patchwise.eval.squares import Squares, read_squares, stack_squares
+from patchwise.features.look import look
+from patchwise.features.subject import Subject
 from patchwise.models.backbone import Backbone
 from patchwise.randomness import random_order, random_seed, random_uniform
 
@@ -70,11 +71,10 @@ class LinearSegmentation:
         check_within(name, 0, 1, **{"area_frac[1]": self.area_frac[1]})
         check_within(name, 0, 1, flip_prob=self.flip_prob)
 
-    def run(
-        self, backbone: Backbone, data: SegmentationData, model: ModelIdentity
-    ) -> SegmentationResult:
-        """Score ``backbone``, which must be in eval mode, on labelled images."""
-        setup = start(self, identify_segmentation(data), model, backbone.device)
+    def run(self, subject: Subject, data: SegmentationData) -> SegmentationResult:
+        """Score a model on labelled images."""
+        setup = start(self, identify_segmentation(data), subject)
+        backbone = subject.backbone
         head = self._new_head(backbone.dim, len(data.classes)).to(backbone.device)
         optimizer = torch.optim.Adam(head.parameters(), lr=self.rate)
         interval = max(self._steps_per_epoch(data.fit), self.steps // 10)
@@ -87,8 +87,8 @@ class LinearSegmentation:
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             if self.every_epoch and step < self.steps and step % interval == 0:
-                best = max(best, mean_iou(self._test(backbone, head, data), data))
-        matrix = self._test(backbone, head, data)
+                best = max(best, mean_iou(self._test(subject, head, data), data))
+        matrix = self._test(subject, head, data)
         best_miou = max(best, mean_iou(matrix, data)) if self.every_epoch else None
         return segmentation_result(matrix, data, setup.fingerprint(), best_miou=best_miou)
 
@@ -112,10 +112,12 @@ class LinearSegmentation:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.half_precision)
 
     @torch.no_grad()
-    def _test(self, backbone: Backbone, head: nn.Linear, data: SegmentationData) -> ConfusionMatrix:
+    def _test(self, subject: Subject, head: nn.Linear, data: SegmentationData) -> ConfusionMatrix:
         matrix = ConfusionMatrix(len(data.classes), ignored=IGNORED)
-        for squares in read_squares(data.test, range(len(data.test)), size_px=self.test_px):
-            scores = self._scores(backbone, head, squares)
+        for squares in read_squares(
+            data.test, range(len(data.test)), size_px=self.test_px, batch=subject.batch
+        ):
+            scores = self._scores(subject.backbone, head, squares)
             matrix.add(scores.argmax(dim=1).cpu(), squares.labels)
         return matrix
 

@@ -10,10 +10,10 @@ from patchwise.checks import check_positive, check_within
 from patchwise.data.segmentation import SegmentationData, SegmentationSource
 from patchwise.errors import DataError
 from patchwise.eval.knn import KNN, knn_result
-from patchwise.eval.results import KNNResult, ModelIdentity
+from patchwise.eval.results import ClassificationResult
 from patchwise.eval.setup import identify_segmentation, start
 from patchwise.eval.squares import read_patches
-from patchwise.models.backbone import Backbone
+from patchwise.features.subject import Subject
 from patchwise.randomness import random_order
 
 _MEMORY, _QUERIES = 0, 1  # keys of draws
@@ -45,22 +45,22 @@ class KNNPatches:
         check_positive("KNNPatches", size_px=self.size_px, memory=self.memory, queries=self.queries)
         check_within("KNNPatches", 0, 1, least_share=self.least_share)
 
-    def run(self, backbone: Backbone, data: SegmentationData, model: ModelIdentity) -> KNNResult:
-        """Score ``backbone``, which must be in eval mode, on labelled images."""
-        setup = start(self, identify_segmentation(data), model, backbone.device)
-        memory, labels = self._labelled(backbone, data, data.fit, self.memory, _MEMORY)
-        queries, truth = self._labelled(backbone, data, data.test, self.queries, _QUERIES)
+    def run(self, subject: Subject, data: SegmentationData) -> ClassificationResult:
+        """Score a model on labelled images."""
+        setup = start(self, identify_segmentation(data), subject)
+        memory, labels = self._labelled(subject, data, data.fit, self.memory, _MEMORY)
+        queries, truth = self._labelled(subject, data, data.test, self.queries, _QUERIES)
         votes = KNN(self.k, self.temperature).classify(queries, memory, labels)
         return knn_result(votes, truth, memory=len(memory), fingerprint=setup.fingerprint())
 
     def _labelled(
-        self, backbone: Backbone, data: SegmentationData, part: SegmentationSource,
+        self, subject: Subject, data: SegmentationData, part: SegmentationSource,
         most: int, key: int,
     ) -> tuple[Float[Tensor, "M D"], Int[Tensor, " M"]]:  # fmt: skip
         """Return features and class of the patches that have one."""
         found, classes = [], []
         for patches in read_patches(
-            backbone, part, range(len(part)), size_px=self.size_px, classes=len(data.classes)
+            subject, part, range(len(part)), size_px=self.size_px, classes=len(data.classes)
         ):
             if data.background is not None:
                 patches.shares[..., data.background] = 0

@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from patchwise.errors import DataError
+from patchwise.features.subject import ModelIdentity
 
 Setting = str | int | float | bool | None | tuple[int | float | str, ...]
 
@@ -20,14 +21,6 @@ class DataIdentity:
     fit: int  # images whose labels were used: the memory, or what a head was trained on
     test: int  # images that were scored
     sha256: str
-
-
-@dataclass(frozen=True)
-class ModelIdentity:
-    """Whose features were scored."""
-
-    name: str
-    sha256: str | None  # of the weights; None: features of something that is no file
 
 
 @dataclass(frozen=True)
@@ -54,15 +47,27 @@ class Fingerprint:
 
 
 @dataclass(frozen=True)
-class KNNResult:
-    """Classification by the labels of the most similar features. Scores lie in [0, 1]."""
+class Interval:
+    """Where a score would lie with other test images like these: 95 %, by bootstrap over images."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ClassificationResult:
+    """Classes of images or patches, by frozen features. Scores lie in [0, 1]."""
 
     fingerprint: Fingerprint
     accuracy: float  # share of queries whose first guess is right
     top5: float  # share of queries with the right class among the first five guesses
     balanced_accuracy: float  # mean over classes of the share whose first guess is right
     num_queries: int
-    num_memory: int
+    num_memory: int  # whose labels were used
+    interval: Interval | None = None  # of ``accuracy``
+    best_accuracy: float | None = None  # of the best epoch by these very labels: not to be reported
+    others: dict[str, float] = field(default_factory=dict)  # accuracy by another setting
+    selected: str | None = None  # what was chosen by these very labels; None: nothing was
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,8 @@ class SegmentationResult:
     iou: dict[str, float | None]  # by class; None: neither in labels nor in predictions
     pixel_accuracy: float  # over all classes, scored or not; ignored pixels do not count
     best_miou: float | None  # of the best epoch by these very labels: not to be reported
+    interval: Interval | None = None  # of ``miou``
+    miou_by_run: tuple[float, ...] | None = None  # of which ``miou`` is the mean; None: one run
 
 
 @dataclass(frozen=True)
@@ -101,10 +108,10 @@ class HealthResult:
         return _ratio(self.within_class, self.between_classes)
 
 
-Result = KNNResult | SegmentationResult | HealthResult
-RESULTS: dict[str, type[KNNResult] | type[SegmentationResult] | type[HealthResult]] = {
+Result = ClassificationResult | SegmentationResult | HealthResult
+RESULTS: dict[str, type[Result]] = {
+    "classification": ClassificationResult,
     "health": HealthResult,
-    "knn": KNNResult,
     "segmentation": SegmentationResult,
 }
 
@@ -119,7 +126,7 @@ class Evaluation:
 
 def headline(result: Result) -> tuple[str, float]:
     """Return name and value of the one score by which a result is known."""
-    if isinstance(result, KNNResult):
+    if isinstance(result, ClassificationResult):
         return "accuracy", result.accuracy
     if isinstance(result, HealthResult):
         return "patch rank", result.patch_rank

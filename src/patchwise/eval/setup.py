@@ -1,7 +1,6 @@
 """What stands behind a result: collected before a protocol runs, completed after it."""
 
 import dataclasses
-import hashlib
 import platform
 import time
 from collections.abc import Mapping
@@ -10,12 +9,12 @@ from importlib import metadata
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
 
 from patchwise.checks import check_within
 from patchwise.data.segmentation import SegmentationData
 from patchwise.environment import peak_bytes
-from patchwise.eval.results import DataIdentity, Fingerprint, ModelIdentity, Setting
+from patchwise.eval.results import DataIdentity, Fingerprint, Setting
+from patchwise.features.subject import ModelIdentity, Subject
 from patchwise.version import __version__
 
 _PACKAGES = ("torch", "numpy", "pillow")
@@ -74,9 +73,7 @@ class Setup:
         )
 
 
-def start(
-    settings: Preset, data: DataIdentity, model: ModelIdentity, device: torch.device
-) -> Setup:
+def start(settings: Preset, data: DataIdentity, subject: Subject) -> Setup:
     """Return the set-up of a protocol that begins now."""
     check_within(settings.preset, 0, 2**31 - 1, seed=settings.seed)
     values = {
@@ -84,26 +81,20 @@ def start(
         for name, value in dataclasses.asdict(settings).items()
         if name not in _NO_SETTINGS
     }
-    return Setup(settings.preset, settings.version, values, data, model, device, seed=settings.seed)
+    return Setup(
+        settings.preset,
+        settings.version,
+        values,
+        data,
+        subject.identity,
+        subject.backbone.device,
+        seed=settings.seed,
+    )
 
 
 def identify_segmentation(data: SegmentationData) -> DataIdentity:
     """Return name, sizes and digest of labelled images."""
     return DataIdentity(data.name, len(data.fit), len(data.test), data.fingerprint())
-
-
-def identify(model: nn.Module, name: str) -> ModelIdentity:
-    """Return name and digest of a model: its ``config``, names, types, shapes and bytes."""
-    digest = hashlib.sha256(repr(getattr(model, "config", None)).encode())
-    for key, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)};".encode())
-        digest.update(_bytes(tensor))
-    return ModelIdentity(name, digest.hexdigest())
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    plain = tensor.detach().cpu().contiguous().reshape(-1)
-    return plain.view(torch.uint8).numpy().data
 
 
 def _describe(device: torch.device) -> str:

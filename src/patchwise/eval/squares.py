@@ -12,10 +12,9 @@ from torch import Tensor
 
 from patchwise.data.class_list import IGNORED
 from patchwise.data.segmentation import SegmentationSource
-from patchwise.eval.features import look
-from patchwise.models.backbone import Backbone
-
-_BATCH = 32
+from patchwise.features.read import read_features
+from patchwise.features.subject import Subject
+from patchwise.features.transform import Squash
 
 
 class Squares(NamedTuple):
@@ -34,7 +33,7 @@ class Patches(NamedTuple):
 
 
 def read_squares(
-    source: SegmentationSource, ids: Sequence[int], *, size_px: int, batch: int = _BATCH
+    source: SegmentationSource, ids: Sequence[int], *, size_px: int, batch: int
 ) -> Iterator[Squares]:
     """Yield images and labels, both squashed to ``size_px``: bicubic, and nearest for labels."""
     for start in range(0, len(ids), batch):
@@ -63,7 +62,7 @@ def stack_squares(
 
 
 def read_patches(
-    backbone: Backbone,
+    subject: Subject,
     source: SegmentationSource,
     ids: Sequence[int],
     *,
@@ -71,10 +70,20 @@ def read_patches(
     classes: int,
 ) -> Iterator[Patches]:
     """Yield the patch features of images with the share of each class in every patch."""
-    for squares in read_squares(source, ids, size_px=size_px):
-        shares = class_shares(squares.labels, patch_px=backbone.patch_px, classes=classes)
-        features = look(backbone, squares.pixels).patches
-        yield Patches(features, shares.to(backbone.device), squares.labels)
+    place = 0
+    for found in read_features(subject, source.images, Squash(size_px), ids=ids):
+        labels = read_labels(source, ids[place : place + len(found.patches)], size_px=size_px)
+        place += len(found.patches)
+        shares = class_shares(labels, patch_px=subject.backbone.patch_px, classes=classes)
+        yield Patches(found.patches, shares.to(subject.backbone.device), labels)
+
+
+def read_labels(
+    source: SegmentationSource, ids: Sequence[int], *, size_px: int
+) -> UInt8[Tensor, "B L L"]:
+    """Return the labels of images, squashed to ``size_px``: each pixel takes the nearest."""
+    labels = [squash(source.label(index), size_px, Image.Resampling.NEAREST) for index in ids]
+    return torch.from_numpy(np.stack(labels))
 
 
 def class_shares(

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from patchwise.eval.results import (
+    ClassificationResult,
     Evaluation,
     Fingerprint,
     HealthResult,
-    KNNResult,
     Result,
     SegmentationResult,
 )
@@ -124,7 +124,7 @@ def _settings(group: Sequence[Evaluation]) -> tuple[Fact, ...]:
         Fact("Data", f"{mark.data.name}: labels of {whole(mark.data.fit)} images used, "
              f"{whole(mark.data.test)} scored; sha256 {mark.data.sha256[:16]}"),
     ]  # fmt: skip
-    if isinstance(first, KNNResult):
+    if isinstance(first, ClassificationResult):
         facts.append(
             Fact("Compared", f"{whole(first.num_queries)} with {whole(first.num_memory)} features")
         )

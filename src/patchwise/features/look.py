@@ -1,4 +1,4 @@
-"""Features of images as protocols see them: checked, in float32, without gradient."""
+"""Features of images as all see them: checked, in float32, without gradient."""
 
 import torch
 from jaxtyping import UInt8

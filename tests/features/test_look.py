@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from patchwise.errors import RangeError
-from patchwise.eval.features import look
+from patchwise.features.look import look
 from patchwise.models.backbone import BackboneOutput
 from patchwise.normalisation import normalise
 from tests.eval.tiny import Sighted

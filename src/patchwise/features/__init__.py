@@ -1,0 +1,1 @@
+"""Features of images: from a model or from the disk, one batch after the other."""

@@ -1,0 +1,48 @@
+"""Whose features are asked for."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from patchwise.models.backbone import Backbone
+
+DEFAULT_MEMORY_BYTES = 4 * 2**30
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Whose features were scored."""
+
+    name: str
+    sha256: str | None  # of the weights; None: features of something that cannot be told apart
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model whose features are asked for, and the means to get them.
+
+    No score depends on the means: neither on the batch nor on the memory.
+    """
+
+    backbone: Backbone  # in evaluation mode
+    identity: ModelIdentity
+    stores: Path | None = None  # folder of stored features, which are used and added to
+    memory_bytes: int = DEFAULT_MEMORY_BYTES  # for what is held besides model and images
+    batch: int = 32  # images that the backbone sees at a time
+
+
+def identify(model: nn.Module, name: str) -> ModelIdentity:
+    """Return name and digest of a model: its ``config``, names, types, shapes and bytes."""
+    digest = hashlib.sha256(repr(getattr(model, "config", None)).encode())
+    for key, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(_bytes(tensor))
+    return ModelIdentity(name, digest.hexdigest())
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    plain = tensor.detach().cpu().contiguous().reshape(-1)
+    return plain.view(torch.uint8).numpy().data
