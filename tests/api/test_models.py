@@ -32,5 +32,7 @@ def test_raw_pixels_name_themselves() -> None:
 
 @pytest.mark.bad_input
 def test_half_precision_is_refused() -> None:
-    with pytest.raises(DataError, match=r"weights of the model must be float32, got torch\.float16"):
+    with pytest.raises(
+        DataError, match=r"weights of the model must be float32, got torch\.float16"
+    ):
         open_subject(small_vit().half())

@@ -140,7 +140,7 @@ def test_scores_are_shares_of_right_guesses() -> None:
         "balanced_accuracy": pytest.approx((1 + 1 + 1 + 0 + 0) / 5),
         "num_queries": 6,
         "num_memory": 77,
-        "interval": None,
+        "interval": {"low": pytest.approx(1 / 3), "high": 1.0},
         "best_accuracy": None,
         "others": {},
         "selected": None,

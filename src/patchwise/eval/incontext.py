@@ -114,7 +114,7 @@ class InContext:
             side = self.size_px // subject.backbone.patch_px
             scores = torch.cat(found).reshape(len(patches.labels), side, side, -1).movedim(-1, 1)
             enlarged = F.interpolate(scores, size=patches.labels.shape[1:], mode="bilinear")
-            matrix.add(enlarged.argmax(dim=1).cpu(), patches.labels)
+            matrix.add_images(enlarged.argmax(dim=1).cpu(), patches.labels)
         return segmentation_result(matrix, data, setup.fingerprint())
 
     def _memory(

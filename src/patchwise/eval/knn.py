@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from patchwise.checks import check_positive
 from patchwise.errors import RangeError, ShapeError
+from patchwise.eval.bootstrap import bootstrap, share, shares_of_images
 from patchwise.eval.results import ClassificationResult, Fingerprint
 
 _CHUNK = 1024  # queries compared with the memory at a time
@@ -92,7 +93,12 @@ class KNN:
 
 
 def knn_result(
-    votes: Float[Tensor, "Q K"], truth: Int[Tensor, " Q"], *, memory: int, fingerprint: Fingerprint
+    votes: Float[Tensor, "Q K"],
+    truth: Int[Tensor, " Q"],
+    *,
+    memory: int,
+    fingerprint: Fingerprint,
+    image: Int[Tensor, " Q"] | None = None,
 ) -> ClassificationResult:
     """Compare the votes of `KNN.classify` with the true classes.
 
@@ -101,10 +107,13 @@ def knn_result(
         truth: True class of each query; classes without a vote count as wrong.
         memory: Number of features in the memory.
         fingerprint: What stands behind the votes.
+        image: From which image each query is, from 0; None: each is one.
     """
     guesses = votes.topk(min(5, votes.shape[1]), dim=-1)
     hits = (guesses.indices == truth[:, None]) & (guesses.values > 0)  # [Q, 5]
     right = hits[:, 0]
+    image = torch.arange(len(truth)) if image is None else image
+    counts = shares_of_images(right, image, images=int(image.max()) + 1)
     per_class = [right[truth == c].double().mean() for c in torch.unique(truth)]
     return ClassificationResult(
         fingerprint=fingerprint,
@@ -113,4 +122,5 @@ def knn_result(
         balanced_accuracy=float(torch.stack(per_class).mean()),
         num_queries=len(truth),
         num_memory=memory,
+        interval=bootstrap(counts, share, seed=fingerprint.seed),
     )

@@ -118,7 +118,7 @@ class LinearSegmentation:
             data.test, range(len(data.test)), size_px=self.test_px, batch=subject.batch
         ):
             scores = self._scores(subject.backbone, head, squares)
-            matrix.add(scores.argmax(dim=1).cpu(), squares.labels)
+            matrix.add_images(scores.argmax(dim=1).cpu(), squares.labels)
         return matrix
 
     def _steps_per_epoch(self, source: SegmentationSource) -> int:

@@ -24,6 +24,7 @@ class ConfusionMatrix:
         check_positive("ConfusionMatrix", classes=classes)
         self.classes, self.ignored = classes, ignored
         self.counts: Int[Tensor, "K K"] = torch.zeros(classes, classes, dtype=torch.int64)
+        self._by_image: list[Int[Tensor, "3 K"]] = []
 
     def add(self, prediction: Integer[Tensor, "*shape"], label: Integer[Tensor, "*shape"]) -> None:
         """Count some pixels.
@@ -50,12 +51,42 @@ class ConfusionMatrix:
         counts = torch.bincount(cell, minlength=self.classes**2)
         self.counts += counts.reshape(self.classes, self.classes).cpu()
 
+    def add_images(
+        self, predictions: Integer[Tensor, "B H W"], labels: Integer[Tensor, "B H W"]
+    ) -> None:
+        """Count the pixels of whole images, and remember what each image adds; see `add`."""
+        check_same_shape("ConfusionMatrix.add_images", predictions=predictions, labels=labels)
+        for prediction, label in zip(predictions, labels, strict=True):
+            before = self._sums()
+            self.add(prediction, label)
+            self._by_image.append(self._sums() - before)
+
+    @property
+    def by_image(self) -> Int[Tensor, "N 3 K"]:
+        """Hits, predictions and labels of each class in each image; see `iou_of_sums`."""
+        return torch.stack(self._by_image) if self._by_image else torch.zeros(0, 3, self.classes)
+
     def iou(self) -> Float[Tensor, " K"]:
         """Return intersection over union of each class; NaN: neither in labels nor predicted."""
-        hits = self.counts.diagonal().double()
-        union = self.counts.sum(dim=0) + self.counts.sum(dim=1) - hits
-        return hits / union
+        return iou_of_sums(self._sums())
 
     def pixel_accuracy(self) -> float:
         """Return the share of pixels whose class is right; NaN without pixels."""
         return float(self.counts.diagonal().sum().double() / self.counts.sum())
+
+    def _sums(self) -> Int[Tensor, "3 K"]:
+        return torch.stack([self.counts.diagonal(), self.counts.sum(dim=0), self.counts.sum(dim=1)])
+
+
+def iou_of_sums(
+    sums: Int[Tensor, "*draws 3 K"] | Float[Tensor, "*draws 3 K"],
+) -> Float[Tensor, "*draws K"]:
+    """Return intersection over union from hits, predictions and labels of each class.
+
+    NaN: a class neither in labels nor predicted.
+
+    >>> iou_of_sums(torch.tensor([[1, 0], [2, 0], [2, 0]]))
+    tensor([0.3333,    nan], dtype=torch.float64)
+    """
+    hits, predicted, labelled = sums.double().unbind(dim=-2)
+    return hits / (predicted + labelled - hits)

@@ -48,17 +48,20 @@ class KNNPatches:
     def run(self, subject: Subject, data: SegmentationData) -> ClassificationResult:
         """Score a model on labelled images."""
         setup = start(self, identify_segmentation(data), subject)
-        memory, labels = self._labelled(subject, data, data.fit, self.memory, _MEMORY)
-        queries, truth = self._labelled(subject, data, data.test, self.queries, _QUERIES)
+        memory, labels, _ = self._labelled(subject, data, data.fit, self.memory, _MEMORY)
+        queries, truth, image = self._labelled(subject, data, data.test, self.queries, _QUERIES)
         votes = KNN(self.k, self.temperature).classify(queries, memory, labels)
-        return knn_result(votes, truth, memory=len(memory), fingerprint=setup.fingerprint())
+        return knn_result(
+            votes, truth, memory=len(memory), fingerprint=setup.fingerprint(), image=image
+        )
 
     def _labelled(
         self, subject: Subject, data: SegmentationData, part: SegmentationSource,
         most: int, key: int,
-    ) -> tuple[Float[Tensor, "M D"], Int[Tensor, " M"]]:  # fmt: skip
-        """Return features and class of the patches that have one."""
-        found, classes = [], []
+    ) -> tuple[Float[Tensor, "M D"], Int[Tensor, " M"], Int[Tensor, " M"]]:  # fmt: skip
+        """Return features, class and image of the patches that have a class."""
+        found, classes, images = [], [], []
+        first = 0
         for patches in read_patches(
             subject, part, range(len(part)), size_px=self.size_px, classes=len(data.classes)
         ):
@@ -68,7 +71,9 @@ class KNNPatches:
             kept = (share >= self.least_share) & (share > 0)
             found.append(patches.features[kept].cpu())
             classes.append(label[kept].cpu())
-        features, labels = torch.cat(found), torch.cat(classes)
+            images.append(first + kept.nonzero()[:, 0].cpu())
+            first += len(kept)
+        features, labels, image = torch.cat(found), torch.cat(classes), torch.cat(images)
         if not len(features):
             raise DataError(
                 f"evaluate: labels of {data.name!r} must show patches that are mostly of one "
@@ -76,5 +81,5 @@ class KNNPatches:
             )
         if len(features) > most:
             chosen = torch.from_numpy(random_order(len(features), self.seed, key)[:most].copy())
-            features, labels = features[chosen], labels[chosen]
-        return features, labels
+            features, labels, image = features[chosen], labels[chosen], image[chosen]
+        return features, labels, image

@@ -2,10 +2,14 @@
 
 import math
 
+from jaxtyping import Float
+from torch import Tensor
+
 from patchwise.data.segmentation import SegmentationData
 from patchwise.errors import DataError
-from patchwise.eval.metrics import ConfusionMatrix
-from patchwise.eval.results import Fingerprint, SegmentationResult
+from patchwise.eval.bootstrap import bootstrap
+from patchwise.eval.metrics import ConfusionMatrix, iou_of_sums
+from patchwise.eval.results import Fingerprint, Interval, SegmentationResult
 
 
 def mean_iou(matrix: ConfusionMatrix, data: SegmentationData) -> float:
@@ -41,4 +45,14 @@ def segmentation_result(
         },
         pixel_accuracy=matrix.pixel_accuracy(),
         best_miou=best_miou,
+        interval=_interval(matrix, data, fingerprint.seed),
     )
+
+
+def _interval(matrix: ConfusionMatrix, data: SegmentationData, seed: int) -> Interval | None:
+    counts = matrix.by_image
+
+    def miou(sums: Float[Tensor, "R C"]) -> Float[Tensor, " R"]:
+        return iou_of_sums(sums.reshape(-1, *counts.shape[1:]))[:, list(data.scored)].nanmean(dim=1)
+
+    return bootstrap(counts.flatten(1), miou, seed=seed)
