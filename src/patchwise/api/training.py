@@ -12,6 +12,7 @@ from rich.console import Console
 from patchwise.api.validation import is_scored, open_validation, read_evaluations, score_table
 from patchwise.configs.loader import apply_settings, read_settings
 from patchwise.configs.run import RunConfig
+from patchwise.data.layouts.place import absolute_name
 from patchwise.data.source import ImageSource, open_source
 from patchwise.errors import CheckpointError, ConfigError
 from patchwise.models.vit import ViT
@@ -241,12 +242,11 @@ def _resumed_plan(
 
 
 def _identity(source: ImageSource, data: str | Path, val: str | Path | None) -> dict[str, Any]:
-    absolute = None if val is None else str(Path(val).expanduser().resolve())
     return {
         "data": str(data),
         "images": len(source),
         "fingerprint": source.fingerprint(),
-        "val": SCENES if val == SCENES else absolute,
+        "val": val if val is None or val == SCENES else absolute_name(val),
     }
 
 

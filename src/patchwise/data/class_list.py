@@ -1,6 +1,6 @@
 """Which label value stands for which class, and what is done with each."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ class ClassList:
     background: int | None  # the class of what is no object, if there is one
     fit: str  # names of the two parts
     test: str
+    rule: str  # for messages: what values there may be, or how to name others
 
 
 def read_class_list(root: Path) -> ClassList:
@@ -36,21 +37,62 @@ def read_class_list(root: Path) -> ClassList:
     table = _read_classes(root)
     values, names = _classes(table)
     ignored = _ints(table, "ignore", [IGNORED])
-    lookup = [-1] * 256
-    for place, value in enumerate(values):
-        lookup[value] = place
-    for value in ignored:
-        lookup[value] = IGNORED
     kept = [place for place, value in enumerate(values) if value not in ignored]
     background = table.get("background")
     return ClassList(
         names=names,
-        lookup=tuple(lookup),
+        lookup=_lookup({value: place for place, value in enumerate(values)}, ignored),
         scored=_scored(table.get("scored", [names[place] for place in kept]), names, kept),
         background=None if background is None else _place(background, names),
         fit=str(table.get("fit", "train")),
         test=str(table.get("test", "val")),
+        rule=f"name them in {CLASS_FILES[0]} under classes or ignore",
     )
+
+
+def official_classes(
+    names: Sequence[str],
+    class_of: Mapping[int, int],
+    ignored: Iterable[int],
+    *,
+    parts: tuple[str, str],
+    background: int | None = None,
+) -> ClassList:
+    """Return the classes of a published data set, all of them scored.
+
+    Args:
+        names: Of the classes.
+        class_of: The class of each label value that has one.
+        ignored: Label values that do not count. All others are errors.
+        parts: Names of the two parts.
+        background: The class of what is no object, if there is one.
+    """
+    lookup = _lookup(class_of, ignored)
+    return ClassList(
+        names=tuple(names),
+        lookup=lookup,
+        scored=tuple(range(len(names))),
+        background=background,
+        fit=parts[0],
+        test=parts[1],
+        rule=f"these labels have {_spans([v for v in range(256) if lookup[v] >= 0])}",
+    )
+
+
+def _lookup(class_of: Mapping[int, int], ignored: Iterable[int]) -> tuple[int, ...]:
+    table = [-1] * 256
+    for value, place in class_of.items():
+        table[value] = place
+    for value in ignored:
+        table[value] = IGNORED
+    return tuple(table)
+
+
+def _spans(values: Sequence[int]) -> str:
+    firsts = [value for value in values if value - 1 not in values]
+    lasts = [value for value in values if value + 1 not in values]
+    spans = zip(firsts, lasts, strict=True)
+    return ", ".join(f"{low}" if low == high else f"{low} to {high}" for low, high in spans)
 
 
 def _read_classes(root: Path) -> Mapping[str, Any]:

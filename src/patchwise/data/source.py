@@ -1,5 +1,6 @@
 """Where images come from: a folder, a list of files, a tar archive, or nowhere at all."""
 
+import hashlib
 import os
 import stat
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from patchwise.data.header import ImageHeader, read_header
 from patchwise.data.images import SUFFIXES, ImageLimits, decode_image
 from patchwise.data.synthetic import Scenes
 from patchwise.data.tar import open_tar
-from patchwise.errors import DataError
+from patchwise.errors import DataError, RangeError
 
 _DEFAULT_SCENES = 10_000
 _PACKED = (".gz", ".tgz", ".bz2", ".tbz", ".tbz2", ".xz", ".txz", ".zst", ".zip", ".7z", ".rar")
@@ -107,6 +108,35 @@ class LabelledFiles(FileSource):
 
     labels: Int64[np.ndarray, " N"]
     classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LabelledArrays:
+    """Images in memory with the class of each."""
+
+    name: str
+    images: UInt8[np.ndarray, "N H W 3"]
+    labels: Int64[np.ndarray, " N"]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, index: int) -> UInt8[np.ndarray, "H W 3"]:
+        """Return a copy of one image."""
+        if not 0 <= index < len(self):
+            raise RangeError(f"LabelledArrays: index must lie in [0, {len(self)}), got {index}")
+        return np.array(self.images[index])
+
+    def describe(self, index: int) -> str:
+        """Return the name of the set with the number of the image."""
+        return f"{self.name}, image {index}"
+
+    def fingerprint(self) -> str:
+        """Return a digest of all pixels."""
+        digest = hashlib.sha256(repr(self.images.shape).encode())
+        digest.update(np.ascontiguousarray(self.images).data)
+        return digest.hexdigest()
 
 
 def open_source(data: str | Path, *, limits: ImageLimits | None = None) -> ImageSource:
