@@ -10,12 +10,20 @@ import torch
 from rich.console import Console
 
 import patchwise
-from patchwise.api.evaluation import describe_result, evaluate, save_result, short_protocols
-from patchwise.data.labelled import open_labelled_data
+from patchwise.api.evaluation import (
+    describe_result,
+    evaluate,
+    open_labels,
+    save_result,
+    short_protocols,
+)
+from patchwise.data.labelled import LabelledData, open_labelled_data
+from patchwise.data.segmentation import SegmentationData
 from patchwise.errors import ChoiceError, ConfigError, DataError, WeightsError
 from patchwise.eval.baselines import RawPatches
 from patchwise.eval.results import headline, parse_result
 from patchwise.models.backbone import Backbone
+from tests.data.layouts.trees import make_cifar10, make_voc
 from tests.eval.test_results import RESULT_OF
 from tests.eval.tiny import Sighted, colour_data, save_colours
 from tests.small_runs import small_vit
@@ -54,6 +62,17 @@ def test_class_folders_are_opened_by_the_protocols_kind(tmp_path: Path) -> None:
     result = evaluate(Sighted(), protocol="knn/dino-short", data=root, settings={"k": 5})
     assert result.fingerprint.preset == "knn/dino-short (changed: k)"
     assert result.fingerprint.settings["crop_px"] == 40
+
+
+def test_published_data_are_opened_by_where_they_lie(tmp_path: Path) -> None:
+    cifar, voc = make_cifar10(tmp_path / "cifar"), make_voc(tmp_path / "voc")
+    result = evaluate(Sighted(), protocol="knn/dino-short", data=cifar, settings={"k": 5})
+    assert result.fingerprint.data.name == "CIFAR-10"
+    assert (result.fingerprint.data.fit, result.fingerprint.data.test) == (15, 3)
+    for kind, data in ((LabelledData, cifar), (SegmentationData, voc)):
+        assert isinstance(open_labels(data), kind)
+    assert isinstance(open_labels(f"voc:{voc}"), SegmentationData)
+    assert isinstance(open_labels(f"cifar10:{cifar}"), LabelledData)
 
 
 def test_a_result_is_saved_and_shown(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def test_a_stop_while_a_run_is_scored_is_resumable(
 
     with monkeypatch.context() as patch:
         patch.setattr(Validation, "score_run", stop)
-        stopped = train(photographs, tmp_path / "run", val=photographs)
+        stopped = train(photographs, tmp_path / "run", val=f"classes:{photographs}")
     assert not stopped.complete
     again = patchwise.train(photographs, out=tmp_path / "run", resume=True, quiet=True)
     assert again.complete

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from patchwise.data.class_list import IGNORED, read_class_list
+from patchwise.data.class_list import IGNORED, official_classes, read_class_list
 from patchwise.errors import DataError
 
 
@@ -15,6 +15,19 @@ def test_values_of_a_table_may_be_text_as_in_json(tmp_path: Path) -> None:
     assert classes.names == ("cat", "dog")
     assert [classes.lookup[value] for value in (6, 7, 8, 255)] == [-1, 0, 1, IGNORED]
     assert (classes.fit, classes.test) == ("train", "val")
+
+
+def test_published_classes_are_all_scored_and_several_values_may_be_one() -> None:
+    classes = official_classes(
+        ["a", "b"], {3: 1, 4: 0, 7: 1}, [0, 200], parts=("fit", "test"), background=1
+    )
+    assert classes.names == ("a", "b")
+    assert classes.scored == (0, 1)
+    assert classes.background == 1
+    assert (classes.fit, classes.test) == ("fit", "test")
+    expected = {0: IGNORED, 3: 1, 4: 0, 7: 1, 200: IGNORED}
+    assert classes.lookup == tuple(expected.get(value, -1) for value in range(256))
+    assert classes.rule == "these labels have 0, 3 to 4, 7, 200"
 
 
 @pytest.mark.bad_input

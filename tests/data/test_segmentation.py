@@ -17,7 +17,8 @@ from patchwise.data.segmentation import (
     open_segmentation,
 )
 from patchwise.data.synthetic import CATEGORIES, render_scenes
-from patchwise.errors import DataError
+from patchwise.errors import ChoiceError, DataError
+from tests.data.layouts.trees import MAKERS, label_with, make_cifar10, make_voc, save_label
 
 CLASSES: Any = ["ground", "cat", "dog"]
 
@@ -126,6 +127,64 @@ def test_such_data_are_told_from_class_folders(root: Path, tmp_path: Path) -> No
     assert not is_segmentation(tmp_path / "images")
     (root / "classes.yaml").unlink()
     assert is_segmentation(root)  # images and labels: a class list is missing, which is said
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "counts", "classes"),
+    [
+        ("ade20k", "ADE20K", (2, 1), 150),
+        ("cityscapes", "Cityscapes", (3, 1), 19),
+        ("coco-stuff-27", "COCO-Stuff-27 (Coco164kFull_Stuff_Coarse, Coco164k", (2, 1), 27),
+        ("pixels", "mine", (1, 1), 2),
+        ("voc", "VOC 2012 (train)", (2, 1), 21),
+    ],
+)
+def test_published_sets_are_opened_as_they_lie(
+    tmp_path: Path, layout: str, name: str, counts: tuple[int, int], classes: int
+) -> None:
+    folder, make = MAKERS[layout]
+    root = make(tmp_path / folder)
+    data = open_segmentation(root)
+    assert is_segmentation(root)
+    assert data.name.startswith(name)
+    assert (len(data.fit), len(data.test), len(data.classes)) == (*counts, classes)
+    assert data.background == (0 if layout == "voc" else None)
+    for part in (data.fit, data.test):
+        image, label = part.read(len(part) - 1)
+        assert image.shape[:2] == label.shape
+        assert set(np.unique(label)) <= {*range(classes), IGNORED}
+    said = open_segmentation(f"{layout}:{root}")
+    assert said.fingerprint() == data.fingerprint()
+
+
+def test_a_published_set_may_be_read_by_a_list_of_ones_own(tmp_path: Path) -> None:
+    root = make_voc(tmp_path)
+    (root / "classes.yaml").write_text("[a, b]")
+    for kind, part in (("images", "train"), ("labels", "train"), ("images", "val")):
+        save_label(root / kind / part / "a.png", label_with(1))
+    save_label(root / "labels" / "val" / "a.png", label_with(0))
+    assert open_segmentation(root).classes == ("a", "b")
+    assert open_segmentation(f"voc:{root}").classes[0] == "background"
+
+
+def test_the_fingerprint_tells_which_lists_and_labels_were_used(tmp_path: Path) -> None:
+    plain, augmented = make_voc(tmp_path / "a"), make_voc(tmp_path / "b", augmented=True)
+    digests = {open_segmentation(root).fingerprint() for root in (plain, augmented)}
+    listed = augmented / "ImageSets/Segmentation/trainaug.txt"
+    listed.write_text("".join(listed.read_text().splitlines(keepends=True)[:2]))
+    digests.add(open_segmentation(augmented).fingerprint())
+    assert len(digests) == 3
+
+
+@pytest.mark.bad_input
+def test_folders_of_other_layouts_and_wrong_names_are_refused(tmp_path: Path) -> None:
+    root = make_cifar10(tmp_path)
+    with pytest.raises(DataError, match="open_segmentation: data must have a class for every pix"):
+        open_segmentation(root)
+    assert not is_segmentation(root)
+    for ask in (open_segmentation, is_segmentation):
+        with pytest.raises(ChoiceError, match="got 'ade'; did you mean 'ade20k'"):
+            ask(f"ade:{root}")
 
 
 def test_a_folder_in_ones_home_is_known(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Opening images by what names them."""
 
+import dataclasses
 import os
 import pickle
 import tarfile
@@ -9,9 +10,16 @@ import numpy as np
 import pytest
 
 from patchwise.data.images import ImageLimits, ImageProblem
-from patchwise.data.source import FileSource, ImageSource, open_labelled, open_source
+from patchwise.data.source import (
+    FileSource,
+    ImageSource,
+    LabelledArrays,
+    LabelledSource,
+    open_labelled,
+    open_source,
+)
 from patchwise.data.synthetic import Scenes
-from patchwise.errors import DataError
+from patchwise.errors import DataError, RangeError
 from tests.data.conftest import Photo, SavePhotos
 
 
@@ -244,3 +252,36 @@ def test_labelled_data_must_be_a_folder(tmp_path: Path) -> None:
     assert labelled_message(tmp_path / "x.tar").startswith(
         "open_labelled: data must be a folder with one folder for each class, got "
     )
+
+
+def arrays() -> LabelledArrays:
+    images = np.arange(3 * 4 * 5 * 3, dtype=np.uint8).reshape(3, 4, 5, 3)
+    return LabelledArrays("tiny", images, np.array([1, 0, 1]), ("a", "b"))
+
+
+def test_images_in_memory_are_a_labelled_source() -> None:
+    source = arrays()
+    assert isinstance(source, LabelledSource)
+    assert (len(source), source.name) == (3, "tiny")
+    np.testing.assert_array_equal(source.read(1), source.images[1])
+    source.read(1)[:] = 0
+    assert source.images[1].any()
+    assert source.describe(2) == "tiny, image 2"
+
+
+def test_the_fingerprint_of_images_in_memory_is_that_of_their_pixels() -> None:
+    source = arrays()
+    again = arrays()
+    assert again.fingerprint() == source.fingerprint()
+    flipped = dataclasses.replace(source, images=source.images[:, ::-1])
+    shaped = dataclasses.replace(source, images=source.images.reshape(3, 5, 4, 3))
+    digests = {one.fingerprint() for one in (source, flipped, shaped)}
+    again.images[2, 3, 4, 2] += 1
+    assert len(digests | {again.fingerprint()}) == 4
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("index", [-1, 3])
+def test_there_are_no_other_images_in_memory(index: int) -> None:
+    with pytest.raises(RangeError, match=rf"index must lie in \[0, 3\), got {index}"):
+        arrays().read(index)

@@ -43,8 +43,8 @@ def evaluate(
         model: A weights file, or a backbone: anything with ``dim``, ``patch_px`` and ``device``
             that maps normalised images to CLS and patch features. A module is put into eval mode.
         protocol: Name of the protocol; `patchwise list protocols` shows them.
-        data: For protocols of images, ``train`` and ``val`` with a folder for each class, or one
-            folder for each class; for protocols of pixels, see `open_segmentation`.
+        data: For protocols of images, see `open_labelled_data`; for protocols of pixels, see
+            `open_segmentation`. Both take published data sets as they are unpacked.
         settings: Settings of the protocol to change, by name. The result says so.
         name: What the result calls the model; by default its file, or its class.
         device: Where a weights file is loaded to; None: a GPU if there is one. A backbone stays

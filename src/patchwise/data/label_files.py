@@ -78,8 +78,18 @@ class LabelledFolder:
         return self.labels / self.names[index]
 
 
+@dataclass(frozen=True)
+class Parts:
+    """A data set: its name, its classes, and the two parts to learn from and to score."""
+
+    name: str
+    classes: ClassList
+    fit: LabelledFolder
+    test: LabelledFolder
+
+
 def open_matched(
-    images: Path, labels: Path, classes: ClassList, *, endings: tuple[str, str] = ("", ".png")
+    images: Path, labels: Path, classes: ClassList, *, endings: tuple[str, str] | None = None
 ) -> LabelledFolder:
     """Open all images below a folder, each with the label of its name below another.
 
@@ -87,20 +97,18 @@ def open_matched(
         images: Folder of images, at any depth.
         labels: Folder of labels, in the same folders.
         classes: What their values stand for.
-        endings: What follows the common part of a name: of images ("": the suffix, whatever it
-            is), and of labels. Files among the labels that end otherwise do not count, if
-            that of images is given.
+        endings: What follows the common part in the names of images, and of labels; labels that
+            end otherwise do not count. None: their suffixes, and every label must be a PNG.
 
     Raises:
         DataError: A folder is missing, an image has no label, or a label no image.
     """
-    files, label_files = _list(images), _list(labels)
-    names = label_files.all_names()
-    image_ending, ending = (text.encode() for text in endings)
-    if image_ending:
-        names = [name for name in names if name.endswith(ending)]
+    files, names = _list(images), _list(labels).all_names()
+    image_ending, ending = (text.encode() for text in endings or ("", ""))
+    odd = [name for name in names if not name.lower().endswith(b".png")]
+    if endings is not None:
+        names, odd = [name for name in names if name.endswith(ending)], []
     by_key = {_key(name, ending): name for name in names}
-    odd = [name for name in names if not name.lower().endswith(ending)]
     if odd or len(by_key) < len(names):
         raise DataError(
             f"open_segmentation: labels in '{labels}' must be one PNG for each image, got "
@@ -195,11 +203,7 @@ def _labelled(
 
 
 def _key(name: bytes, ending: bytes) -> bytes:
-    return name.removesuffix(ending) if ending and name.endswith(ending) else _stem(name)
-
-
-def _stem(name: bytes) -> bytes:
-    return name.rpartition(b".")[0]
+    return name.removesuffix(ending) if ending else name.rpartition(b".")[0]
 
 
 def _read_label(path: Path) -> NDArray[np.uint8]:

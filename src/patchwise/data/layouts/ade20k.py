@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from patchwise.data.class_list import official_classes
-from patchwise.data.label_files import LabelledFolder, open_matched
-from patchwise.data.layouts.parts import Parts
+from patchwise.data.label_files import LabelledFolder, Parts, open_matched
 
 # The first name of each in the challenge's objectInfo150.txt, in its order.
 CLASSES = (

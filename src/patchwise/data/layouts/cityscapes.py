@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from patchwise.data.class_list import IGNORED, ClassList, official_classes
-from patchwise.data.label_files import LabelledFolder, open_matched
-from patchwise.data.layouts.parts import Parts
+from patchwise.data.label_files import LabelledFolder, Parts, open_matched
 
 # Each scored class and its value in *_labelIds.png, in the order of the train ids.
 CLASSES = {

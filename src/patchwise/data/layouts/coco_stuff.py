@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from patchwise.data.class_list import IGNORED, official_classes
-from patchwise.data.label_files import LabelledFolder, open_listed
-from patchwise.data.layouts.parts import Parts
+from patchwise.data.label_files import LabelledFolder, Parts, open_listed
 
 # Each of the 27 classes and its values in the label files: 12 of things, which are runs of
 # 0 to 90, and 15 of stuff, from 91 to 181. (COCO-Stuff's own list of labels counts from 1.)

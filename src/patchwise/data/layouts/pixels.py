@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from patchwise.data.class_list import read_class_list
-from patchwise.data.label_files import LabelledFolder, open_matched
-from patchwise.data.layouts.parts import Parts
+from patchwise.data.label_files import LabelledFolder, Parts, open_matched
 
 
 def open_pixels(root: Path) -> Parts:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from patchwise.data.class_list import IGNORED, official_classes
 from patchwise.data.folder import printable
-from patchwise.data.label_files import LabelledFolder, open_listed, read_names
-from patchwise.data.layouts.parts import Parts
+from patchwise.data.label_files import LabelledFolder, Parts, open_listed, read_names
 from patchwise.errors import DataError
 
 CLASSES = (
