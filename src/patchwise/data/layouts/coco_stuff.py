@@ -42,9 +42,10 @@ _LISTS = ("Coco164kFull_Stuff_Coarse", "Coco164kFull_Stuff_Coarse_7")
 def open_coco_stuff_27(root: Path) -> Parts:
     """Open ``images/<part>`` and ``annotations/<part>`` by the lists in ``curated/<part>``.
 
-    Parts are ``train2017`` with ``Coco164kFull_Stuff_Coarse.txt`` and ``val2017`` with
-    ``Coco164kFull_Stuff_Coarse_7.txt``, as in STEGO: most of COCO is in neither, which changes the
-    number, and stands in the name. 255 is ignored. Values that COCO-Stuff does not have are errors.
+    Parts are ``train2017`` with ``Coco164kFull_Stuff_Coarse.txt`` (97,702 of 118,287 images) and
+    ``val2017`` with ``Coco164kFull_Stuff_Coarse_7.txt``, as in STEGO; PiCIE takes the second list
+    for both parts. It changes the number, so the lists stand in the name. 255 is ignored. Values
+    that COCO-Stuff does not have are errors.
 
     Source: Caesar et al. 2018, arXiv:1612.03716, for labels and their hierarchy; Ji et al. 2019,
     arXiv:1807.06653 (IIC), for the order of the classes and the lists; PiCIE and STEGO use both.
