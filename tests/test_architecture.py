@@ -39,10 +39,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "training",
     },
     "demo": {"api", "data", "eval", "features", "models", "training"},
-    "cli": {"api", "checkup", "demo", "listing"},
+    "commands": {"api"},
+    "cli": {"api", "checkup", "commands", "demo", "listing"},
     "__main__": {"cli"},
     "__init__": {"api", "checkup", "data", "losses", "methods", "models", "ops", "training"}
-    | {"recipes"},
+    | {"features", "recipes"},
 }
 # The base does without torch, so that `--help` is instant; these use it or may be handed tensors.
 WITH_TORCH = {"normalisation", "types", "distributed", "environment"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from patchwise.version import __version__
 
 if TYPE_CHECKING:
-    from patchwise.api import doctor, evaluate, forecast_training, report, train, views
+    from patchwise.api import doctor, embed, evaluate, forecast_training, report, train, views
     from patchwise.checkup.report import DoctorReport
     from patchwise.configs.backbone import ViTConfig
     from patchwise.configs.methods import DINOConfig, PWSelfConfig
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from patchwise.data.source import open_labelled, open_source
     from patchwise.data.synthetic import render_scenes
     from patchwise.errors import PatchwiseError
+    from patchwise.features.store import FeatureStore, open_store
     from patchwise.losses.matched_distillation import matched_distillation_loss
     from patchwise.methods import METHODS
     from patchwise.methods.method import Method
@@ -32,6 +33,7 @@ _HOMES = {
     "BackboneOutput": "patchwise.models.backbone",
     "DINOConfig": "patchwise.configs.methods",
     "DoctorReport": "patchwise.checkup.report",
+    "FeatureStore": "patchwise.features.store",
     "METHODS": "patchwise.methods",
     "Method": "patchwise.methods.method",
     "PWSelfConfig": "patchwise.configs.methods",
@@ -42,6 +44,7 @@ _HOMES = {
     "ViT": "patchwise.models.vit",
     "ViTConfig": "patchwise.configs.backbone",
     "doctor": "patchwise.api",
+    "embed": "patchwise.api",
     "evaluate": "patchwise.api",
     "forecast_training": "patchwise.api",
     "load_backbone": "patchwise.models.weights",
@@ -51,6 +54,7 @@ _HOMES = {
     "normalise": "patchwise.normalisation",
     "open_labelled": "patchwise.data.source",
     "open_source": "patchwise.data.source",
+    "open_store": "patchwise.features.store",
     "render_scenes": "patchwise.data.synthetic",
     "report": "patchwise.api.reporting",
     "save_backbone": "patchwise.models.weights",
@@ -65,6 +69,7 @@ __all__ = [
     "BackboneOutput",
     "DINOConfig",
     "DoctorReport",
+    "FeatureStore",
     "Method",
     "PWSelfConfig",
     "PatchwiseError",
@@ -74,6 +79,7 @@ __all__ = [
     "ViTConfig",
     "__version__",
     "doctor",
+    "embed",
     "evaluate",
     "forecast_training",
     "load_backbone",
@@ -83,6 +89,7 @@ __all__ = [
     "normalise",
     "open_labelled",
     "open_source",
+    "open_store",
     "render_scenes",
     "report",
     "save_backbone",

@@ -11,6 +11,7 @@ from typing import Annotated, Optional
 import typer
 from rich.console import Console
 
+from patchwise.commands.embed import embed
 from patchwise.errors import ChoiceError, ConfigError, PatchwiseError
 from patchwise.version import __version__
 
@@ -171,6 +172,9 @@ def doctor(  # noqa: PLR0913 - one parameter an option
         print_report(report, Console(highlight=False, markup=False))
     if not report.usable:
         raise typer.Exit(1)
+
+
+app.command()(embed)
 
 
 @app.command("list")

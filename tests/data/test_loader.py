@@ -3,7 +3,7 @@
 import itertools
 import multiprocessing
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -353,26 +353,35 @@ def test_a_stream_starts_at_step_0_or_later() -> None:
         take(BatchStream(Numbered(20), batch=4, seed=1), -1, 3)
 
 
+@dataclass(frozen=True)
+class Cut:
+    """A fit that workers can be sent."""
+
+    side_px: int
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return centre_crop(image, resize_px=self.side_px, crop_px=self.side_px)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_pass_shows_every_image_in_order(workers: int) -> None:
+def test_a_pass_shows_what_is_asked_for_in_order(workers: int) -> None:
     source = Numbered(23)
-    batches = list(iterate_images(source, batch=5, resize_px=24, crop_px=20, workers=workers))
-    assert [len(batch) for batch in batches] == [5, 5, 5, 5, 3]
-    assert [index for batch in batches for index in batch.ids.tolist()] == list(range(23))
+    jobs = [np.array(ids) for ids in ([3, 1, 20], [22], [0, 2])]
+    batches = list(iterate_images(source, jobs, Cut(20), workers=workers))
+    assert [batch.ids.tolist() for batch in batches] == [ids.tolist() for ids in jobs]
     for batch in batches:
         assert batch.pixels.shape[1:] == (3, 20, 20)
         assert (batch.sizes == 20).all()
         for row, index in zip(batch.pixels, batch.ids.tolist(), strict=True):
-            expected = centre_crop(source.read(index), resize_px=24, crop_px=20)
+            expected = Cut(20)(source.read(index))
             np.testing.assert_array_equal(row.permute(1, 2, 0), expected)
 
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_pass_never_leaves_out_a_bad_image(workers: int) -> None:
-    passing = iterate_images(
-        Numbered(9, bad=frozenset({6})), batch=4, resize_px=16, crop_px=16, workers=workers
-    )
+    source = Numbered(9, bad=frozenset({6}))
+    passing = iterate_images(source, np.arange(8).reshape(2, 4), Cut(16), workers=workers)
     assert isinstance(next(passing), ImageBatch)
     with pytest.raises(DataError) as caught:
         next(passing)
@@ -384,22 +393,15 @@ def test_a_pass_never_leaves_out_a_bad_image(workers: int) -> None:
 
 @pytest.mark.bad_input
 def test_a_pass_ends_at_an_elongated_image(source_with_strips: ImageSource) -> None:
-    passing = iterate_images(source_with_strips, batch=2, resize_px=16, crop_px=16)
+    passing = iterate_images(source_with_strips, np.arange(6).reshape(3, 2), Cut(16))
     next(passing)
     with pytest.raises(DataError, match=r"got image 2 of 6: .* at most 8 times .* 20 x 3000"):
         next(passing)
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"batch": 0}, "iterate_images: batch must be positive, got 0"),
-        ({"crop_px": 17}, r"iterate_images: crop_px must lie in \[1, 16\], got 17"),
-        ({"workers": -1}, r"iterate_images: workers must lie in \[0, 1024\], got -1"),
-    ],
-)
-def test_the_settings_of_a_pass_are_checked(settings: dict[str, int], message: str) -> None:
-    usual = {"batch": 4, "resize_px": 16, "crop_px": 16}
-    with pytest.raises(RangeError, match=message):
-        next(iterate_images(Numbered(9), **(usual | settings)))
+def test_the_workers_of_a_pass_are_counted() -> None:
+    with pytest.raises(
+        RangeError, match=r"iterate_images: workers must lie in \[0, 1024\], got -1"
+    ):
+        next(iterate_images(Numbered(9), [np.arange(2)], Cut(16), workers=-1))

@@ -1,8 +1,8 @@
-"""Images in batches: an endless stream for training, one ordered pass for evaluation."""
+"""Images in batches: an endless stream for training, one pass for evaluation."""
 
 import functools
 import itertools
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,7 +15,6 @@ from patchwise.checks import check_positive, check_within
 from patchwise.data.bad_images import BadImage, BadImages
 from patchwise.data.images import (
     ResizeRule,
-    centre_crop,
     resize_image,
 )
 from patchwise.data.reader import Job, Nearby, NearestIds, Reader, read_jobs
@@ -172,20 +171,26 @@ def _check_neighbours(neighbours: NDArray[np.int64], number: int) -> None:
 
 
 def iterate_images(
-    source: ImageSource, *, batch: int, resize_px: int, crop_px: int, workers: int = 0
+    source: ImageSource,
+    jobs: Iterable[NDArray[np.int64]],
+    fit: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
+    *,
+    workers: int = 0,
 ) -> Iterator[ImageBatch]:
-    """Yield every image once, in order, as `centre_crop` cuts it. The last batch may be smaller.
+    """Yield images by their numbers, each brought to its size by ``fit``: a batch for each job.
+
+    Args:
+        source: Where the images come from.
+        jobs: Which images make a batch; asked for ahead of time if there are workers.
+        fit: Applied to every image; workers need to be sent it.
+        workers: Processes that read ahead; 0: this process reads when asked.
 
     Raises:
         DataError: An image is bad, or a worker died. No image is left out.
     """
-    check_positive("iterate_images", batch=batch)
     check_within("iterate_images", 0, 1024, workers=workers)
-    check_within("iterate_images", 1, resize_px, crop_px=crop_px)
-    ids = np.arange(len(source), dtype=np.int64)
-    jobs = (Job(0, ids[start : start + batch]) for start in range(0, len(ids), batch))
-    reader = Reader(source, _CentreCropping(resize_px, crop_px), 1)
-    with closing(read_jobs(reader, jobs, workers)) as reads:
+    reader = Reader(source, fit, 1)
+    with closing(read_jobs(reader, (Job(0, ids) for ids in jobs), workers)) as reads:
         for read in reads:
             if read.images is None:
                 raise DataError(
@@ -201,12 +206,3 @@ class _Resizing:
 
     def __call__(self, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "_ _ 3"]:
         return image if self.rule is None else resize_image(image, self.rule)
-
-
-@dataclass(frozen=True)
-class _CentreCropping:
-    resize_px: int
-    crop_px: int
-
-    def __call__(self, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "S S 3"]:
-        return centre_crop(image, resize_px=self.resize_px, crop_px=self.crop_px)

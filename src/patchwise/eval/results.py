@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from patchwise.errors import DataError
 from patchwise.features.subject import ModelIdentity
 
+STORED = "float16 from a store"
 Setting = str | int | float | bool | None | tuple[int | float | str, ...]
 
 
@@ -37,6 +38,7 @@ class Fingerprint:
     packages: dict[str, str]  # with the version of patchwise and of python
     seconds: float
     peak_bytes: int  # most memory that the process held by then, or the GPU's
+    features: str = "float32"  # or `STORED`: which moves scores in the last digits
 
     @property
     def protocol(self) -> str:

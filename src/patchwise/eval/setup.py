@@ -13,7 +13,8 @@ import torch
 from patchwise.checks import check_within
 from patchwise.data.segmentation import SegmentationData
 from patchwise.environment import peak_bytes
-from patchwise.eval.results import DataIdentity, Fingerprint, Setting
+from patchwise.eval.results import STORED, DataIdentity, Fingerprint, Setting
+from patchwise.features.notes import Notes
 from patchwise.features.subject import ModelIdentity, Subject
 from patchwise.version import __version__
 
@@ -50,6 +51,8 @@ class Setup:
     data: DataIdentity
     model: ModelIdentity
     device: torch.device
+    notes: Notes
+    stored: int  # images whose features had come from a store when it began
     seed: int = 0
     began: float = field(default_factory=time.perf_counter)
 
@@ -70,6 +73,7 @@ class Setup:
             },
             seconds=time.perf_counter() - self.began,
             peak_bytes=peak_bytes(self.device),
+            features="float32" if self.notes.stored == self.stored else STORED,
         )
 
 
@@ -88,6 +92,8 @@ def start(settings: Preset, data: DataIdentity, subject: Subject) -> Setup:
         data,
         subject.identity,
         subject.backbone.device,
+        subject.notes,
+        subject.notes.stored,
         seed=settings.seed,
     )
 

@@ -1,12 +1,13 @@
 """Whose features are asked for."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from patchwise.features.notes import Notes
 from patchwise.models.backbone import Backbone
 
 DEFAULT_MEMORY_BYTES = 4 * 2**30
@@ -24,7 +25,8 @@ class ModelIdentity:
 class Subject:
     """A model whose features are asked for, and the means to get them.
 
-    No score depends on the means: neither on the batch nor on the memory.
+    No score depends on the means: neither on the batch nor on the memory. Features from stores are
+    rounded to float16.
     """
 
     backbone: Backbone  # in evaluation mode
@@ -32,6 +34,8 @@ class Subject:
     stores: Path | None = None  # folder of stored features, which are used and added to
     memory_bytes: int = DEFAULT_MEMORY_BYTES  # for what is held besides model and images
     batch: int = 32  # images that the backbone sees at a time
+    workers: int = 0  # processes that read images ahead; 0: this one reads when it needs them
+    notes: Notes = field(default_factory=Notes, compare=False, repr=False)
 
 
 def identify(model: nn.Module, name: str) -> ModelIdentity:
