@@ -14,7 +14,8 @@ from patchwise.eval.incontext import InContext
 from patchwise.eval.linseg import LinearSegmentation
 from patchwise.eval.patches import KNNPatches
 from patchwise.eval.presets import PROTOCOLS, Facts
-from patchwise.eval.results import Result, headline
+from patchwise.eval.results import STORED, Result, headline
+from patchwise.features.subject import Subject
 from tests.eval.tiny import (
     MODEL,
     Blind,
@@ -24,6 +25,7 @@ from tests.eval.tiny import (
     save_colours,
     subject_of,
 )
+from tests.features.stored import IDENTITY, Counting
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,23 @@ def test_the_backbone_and_the_global_generator_are_left_alone(case: Case) -> Non
     case.run(Trained())
     assert weight.grad is None
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_stored_features_score_the_same_and_the_fingerprint_says_so(
+    case: Case, tmp_path: Path
+) -> None:
+    backbone, exact = Counting(), case.run()
+    subject = Subject(backbone, IDENTITY, stores=tmp_path / "stores")
+    first: Result = case.protocol.run(subject, case.data)
+    seen = backbone.seen
+    again: Result = case.protocol.run(subject, case.data)
+    assert headline(first)[1] == pytest.approx(headline(exact)[1], abs=0.01)
+    assert headline(again)[1] == headline(first)[1]
+    assert first.fingerprint.protocol == exact.fingerprint.protocol
+    assert exact.fingerprint.features == "float32"
+    if (tmp_path / "stores").exists():  # else what it looks at is never the same
+        assert first.fingerprint.features == STORED
+        assert backbone.seen == seen
 
 
 def test_the_fingerprint_names_data_and_model(case: Case) -> None:

@@ -5,6 +5,7 @@ import time
 
 from patchwise.data.segmentation import open_segmentation
 from patchwise.eval.incontext import InContext
+from patchwise.eval.results import STORED
 from patchwise.eval.setup import identify_segmentation, start
 from patchwise.version import __version__
 from tests.eval.tiny import Sighted, subject_of
@@ -30,3 +31,13 @@ def test_the_clock_runs_from_the_start() -> None:
     assert first.seconds >= 0.02
     assert setup.fingerprint().seconds > first.seconds
     assert 2**25 < first.peak_bytes < 2**40
+
+
+def test_it_says_where_features_came_from_since_then() -> None:
+    data, subject = identify_segmentation(open_segmentation("scenes")), subject_of(Sighted())
+    protocol = InContext("p", size_px=64)
+    first = start(protocol, data, subject)
+    assert first.fingerprint().features == "float32"
+    subject.notes.stored += 5
+    assert first.fingerprint().features == STORED
+    assert start(protocol, data, subject).fingerprint().features == "float32"

@@ -1,17 +1,23 @@
-"""Features of a source, in order."""
+"""Features of a source, in order: from the model, or from a store."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from patchwise.features.look import look
 from patchwise.features.read import read_cls, read_features
 from patchwise.features.subject import ModelIdentity, Subject
 from patchwise.features.transform import Squash, Whole
+from patchwise.features.windows import Windows
+from patchwise.models.backbone import BackboneOutput
 from tests.eval.tiny import ColourBlocks, Sighted, subject_of
+from tests.features.stored import Photos, assert_near, heard_subject
 from tests.small_runs import small_vit
 
 
@@ -60,3 +66,72 @@ def test_cls_is_that_of_the_model() -> None:
     features = read_cls(subject, source, Squash(16))
     assert features.shape == (4, 32)
     assert not features[0].equal(features[1])
+
+
+def flat(outputs: Sequence[BackboneOutput]) -> tuple[Tensor, Tensor]:
+    """CLS, and the patches of all images, one after the other."""
+    cls = torch.cat([output.cls for output in outputs])
+    return cls, torch.cat([output.patches.flatten(0, 1) for output in outputs])
+
+
+@pytest.mark.parametrize("windows", [None, Windows(16, 8)])
+@pytest.mark.parametrize("ids", [None, list(range(60, 4, -1)), [3, 3, 69]])
+def test_stored_features_are_those_of_the_model(
+    tmp_path: Path, ids: list[int] | None, windows: Windows | None
+) -> None:
+    source, heard = Photos(70), heard_subject(tmp_path)
+    read_cls(heard.subject, source, Whole(8), windows=windows)
+    list(read_features(heard.subject, source, Whole(8), windows=windows))
+    seen = heard.backbone.seen
+    stored = list(read_features(heard.subject, source, Whole(8), ids=ids, windows=windows))
+    assert heard.backbone.seen == seen
+    without = replace(heard.subject, stores=None)
+    exact = list(read_features(without, source, Whole(8), ids=ids, windows=windows))
+    assert [output.grid for output in stored] == [output.grid for output in exact]
+    assert [len(output.cls) for output in stored] == [len(output.cls) for output in exact]
+    for one, other in zip(flat(stored), flat(exact), strict=True):
+        assert_near(one, other)
+
+
+def test_stored_cls_is_that_of_the_model(tmp_path: Path) -> None:
+    source, heard = Photos(40), heard_subject(tmp_path)
+    assert_near(
+        read_cls(heard.subject, source, Whole(8)),
+        read_cls(replace(heard.subject, stores=None), source, Whole(8)),
+    )
+    assert heard.backbone.seen == 80
+    read_cls(heard.subject, source, Whole(8))
+    assert heard.backbone.seen == 80
+
+
+def test_a_small_part_of_the_images_is_not_worth_a_store(tmp_path: Path) -> None:
+    source, heard = Photos(40), heard_subject(tmp_path)
+    few = [*range(19), *range(19)]
+    assert len(list(read_features(heard.subject, source, Whole(8), ids=few))) > 1
+    assert heard.backbone.seen == 38
+    assert heard.subject.notes.stored == 0
+    list(read_features(heard.subject, source, Whole(8), ids=range(20)))
+    assert heard.backbone.seen == 38 + 40
+    assert heard.subject.notes.stored == 20
+    list(read_features(heard.subject, source, Whole(8), ids=few))
+    assert heard.backbone.seen == 38 + 40
+    assert heard.subject.notes.stored == 58
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_workers_change_nothing(workers: int) -> None:
+    source = Photos(12)
+    subject = replace(heard_subject().subject, workers=workers)
+    found = flat(list(read_features(subject, source, Whole(8))))
+    plain = flat(list(read_features(heard_subject().subject, source, Whole(8))))
+    for one, other in zip(found, plain, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_backbone_without_weights_is_asked_each_time(tmp_path: Path) -> None:
+    heard = heard_subject(tmp_path)
+    subject = replace(heard.subject, identity=ModelIdentity("function", None))
+    for _ in range(2):
+        read_cls(subject, Photos(9), Whole(8))
+    assert heard.backbone.seen == 18
+    assert len(heard.told) == 1

@@ -83,7 +83,6 @@ class Content:
         values = dataclasses.asdict(self)
         for named in ("model", "data"):
             del values[named]["name"]
-        del values["data"]["glances"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -70,6 +70,8 @@ def _create(path: Path, content: Content, request: Request) -> FeatureStore:
     with (path / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (path / INDEX).exists():
+            for left_over in path.glob(f".{INDEX}.*.partial"):
+                left_over.unlink()  # of a process that was killed
             others = [file for file in path.iterdir() if file.name != ".lock"]
             if others:
                 raise DataError(
@@ -122,6 +124,8 @@ class _Embedding:
         progress = EmbedProgress(self._subject.notes.say, total=len(self._store), done=before)
         numbers = range(self._store.part_count)
         self._embed((n for n in numbers if self._take(n, wait=False)), progress)
+        if not self._store.complete:
+            self._subject.notes.say("waiting for what other processes are embedding")
         for number in numbers:
             if self._take(number, wait=True):
                 self._embed([number], progress)

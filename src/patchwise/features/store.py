@@ -203,7 +203,7 @@ class StoredRows:
             if len(of_part):
                 part = self._store.part(int(numbers[of_part[0]]))
                 found[of_part] = part.cls[places[of_part]]
-        return found.reshape(*rows.shape, -1)
+        return found.reshape(*rows.shape, self.shape[1])
 
     def __array__(
         self, dtype: DTypeLike | None = None, copy: bool | None = None
