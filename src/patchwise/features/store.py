@@ -67,7 +67,7 @@ class Part:
         return [str(name) for name in names]
 
     @functools.cached_property
-    def starts(self) -> Integer[np.ndarray, " n+1"]:
+    def starts(self) -> Integer[np.ndarray, " starts"]:
         """Where the patches of each image begin, and after them, where they end."""
         return np.concatenate([[0], self.grids.astype(np.int64).prod(axis=1).cumsum()])
 
