@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,6 +84,19 @@ def test_one_part_is_plain_numpy(store: FeatureStore) -> None:
         image.patches, patches[starts[5] : starts[6]].reshape(*grids[5], 3)
     )
     assert json.loads((parts / "00001.names.json").read_text())[5] == image.name
+
+
+def test_the_example_of_the_docs_runs(
+    store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "STORE").symlink_to(store.path)
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "features.md").read_text(encoding="utf-8")
+    found: dict[str, Any] = {}
+    exec(page.partition("```python\n")[2].partition("```")[0], found)
+    assert found["cls"].shape == (COUNT, 3)
+    assert found["name"] == "photo 7"
+    assert found["patches"].ndim == 3
 
 
 @pytest.mark.bad_input

@@ -193,7 +193,7 @@ class StoredRows:
         return self.shape[0]
 
     def __getitem__(
-        self, key: int | slice | Sequence[int] | NDArray[np.integer]
+        self, key: int | slice | Sequence[int] | NDArray[np.integer] | NDArray[np.bool]
     ) -> Float16[np.ndarray, "*rows"]:
         rows = np.arange(len(self))[key]
         numbers, places = np.divmod(rows.reshape(-1), self._store.part_images)
