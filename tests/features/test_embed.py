@@ -14,8 +14,10 @@ from torch import Tensor
 from patchwise.data.source import open_source
 from patchwise.errors import DataError, RangeError
 from patchwise.features import embed as embed_module
+from patchwise.features.claims import Claims
 from patchwise.features.content import Request
 from patchwise.features.embed import embed_source
+from patchwise.features.notes import Notes
 from patchwise.features.store import open_store
 from patchwise.features.subject import ModelIdentity
 from patchwise.features.transform import Squash, Whole
@@ -91,6 +93,25 @@ def test_a_killed_run_goes_on(tmp_path: Path, alone: dict[str, bytes], fsync: in
     assert embedded.complete
     assert heard.backbone.seen == COUNT - 32 * len(kept)
     assert contents(store) == alone
+
+
+def test_what_another_process_gives_up_is_taken_over(tmp_path: Path) -> None:
+    subject, request = heard_subject().subject, Request(Photos(70), Whole(8))
+    embed_source(subject, request, tmp_path).file_of(1, "grids.npy").unlink()
+    with Claims(tmp_path / "parts") as other:
+        assert other.take(1)
+        told: list[str] = []
+
+        def say(text: str) -> None:
+            told.append(text)
+            if text == "waiting for what other processes are embedding":
+                assert not open_store(tmp_path).complete
+                other.give_back(1, done=False)
+
+        heard = heard_subject()
+        assert embed_source(replace(heard.subject, notes=Notes(say)), request, tmp_path).complete
+    assert heard.backbone.seen == 32
+    assert len(told) == 2
 
 
 def test_what_is_complete_costs_nothing(tmp_path: Path) -> None:
