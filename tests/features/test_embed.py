@@ -69,7 +69,7 @@ def test_two_processes_write_the_files_of_one_and_none_twice(
         process.stdin.write("go\n")
         process.stdin.flush()
     for process in processes:
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=300)
         assert process.returncode == 0, said
     seen = [line.split() for line in log.read_text().splitlines()]
     assert {pid for pid, _ in seen} == {str(process.pid) for process in processes}
@@ -81,7 +81,7 @@ def test_two_processes_write_the_files_of_one_and_none_twice(
 def test_a_killed_run_goes_on(tmp_path: Path, alone: dict[str, bytes], fsync: int) -> None:
     store, log = tmp_path / "store", tmp_path / "log"
     process = start(store, log, str(fsync))
-    process.communicate("go\n", timeout=60)
+    process.communicate("go\n", timeout=300)
     assert process.returncode == -9
     kept = [name for name in contents(store) if name.endswith("grids.npy")] if fsync > 1 else []
     assert len(kept) == (fsync > 10)
