@@ -124,9 +124,15 @@ def resized_size(size: tuple[int, int], rule: ResizeRule) -> tuple[int, int]:
 
 
 def centre_crop(
-    image: UInt8[np.ndarray, "H W 3"], *, resize_px: int, crop_px: int
-) -> UInt8[np.ndarray, "S S 3"]:
+    image: UInt8[np.ndarray, "H W *C"],
+    *,
+    resize_px: int,
+    crop_px: int,
+    resampling: Image.Resampling = Image.Resampling.BICUBIC,
+) -> UInt8[np.ndarray, "S S *C"]:
     """Resize the short side to ``resize_px``, up or down, and cut ``crop_px`` from the middle.
+
+    For labels, ``resampling`` must be the nearest.
 
     Source: the usual evaluation transform; sizes and offsets are rounded as torchvision's
     ``Resize`` and ``CenterCrop`` round them.
@@ -135,7 +141,7 @@ def centre_crop(
     height, width = image.shape[:2]
     size = _short_side_to((width, height), resize_px)
     left, top = (round((side - crop_px) / 2) for side in size)
-    resized = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+    resized = Image.fromarray(image).resize(size, resampling)
     return np.array(resized)[top : top + crop_px, left : left + crop_px]
 
 

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
-from patchwise.checks import check_positive, check_same_shape
+from patchwise.checks import check_positive, check_same_shape, check_shape
 from patchwise.errors import RangeError
 
 
@@ -57,9 +57,15 @@ class ConfusionMatrix:
         """Count the pixels of whole images, and remember what each image adds; see `add`."""
         check_same_shape("ConfusionMatrix.add_images", predictions=predictions, labels=labels)
         for prediction, label in zip(predictions, labels, strict=True):
-            before = self._sums()
+            before = _sums(self.counts)
             self.add(prediction, label)
-            self._by_image.append(self._sums() - before)
+            self._by_image.append(_sums(self.counts) - before)
+
+    def add_table(self, table: Int[Tensor, "K K"]) -> None:
+        """Count a whole image whose pixels are counted already; rows: true class."""
+        check_shape("ConfusionMatrix.add_table", (self.classes, self.classes), table=table)
+        self.counts += table
+        self._by_image.append(_sums(table))
 
     @property
     def by_image(self) -> Int[Tensor, "N 3 K"]:
@@ -68,14 +74,11 @@ class ConfusionMatrix:
 
     def iou(self) -> Float[Tensor, " K"]:
         """Return intersection over union of each class; NaN: neither in labels nor predicted."""
-        return iou_of_sums(self._sums())
+        return iou_of_sums(_sums(self.counts))
 
     def pixel_accuracy(self) -> float:
         """Return the share of pixels whose class is right; NaN without pixels."""
         return float(self.counts.diagonal().sum().double() / self.counts.sum())
-
-    def _sums(self) -> Int[Tensor, "3 K"]:
-        return torch.stack([self.counts.diagonal(), self.counts.sum(dim=0), self.counts.sum(dim=1)])
 
 
 def iou_of_sums(
@@ -90,3 +93,7 @@ def iou_of_sums(
     """
     hits, predicted, labelled = sums.double().unbind(dim=-2)
     return hits / (predicted + labelled - hits)
+
+
+def _sums(counts: Int[Tensor, "K K"]) -> Int[Tensor, "3 K"]:
+    return torch.stack([counts.diagonal(), counts.sum(dim=0), counts.sum(dim=1)])

@@ -14,10 +14,19 @@ from patchwise.errors import ConfigError
 from patchwise.eval.images import KNNImages
 from patchwise.eval.incontext import InContext
 from patchwise.eval.linseg import LinearSegmentation
+from patchwise.eval.overcluster import Overclustering
 from patchwise.eval.patches import KNNPatches
+from patchwise.eval.unsupseg import UnsupervisedSegmentation
 
 Kind = Literal["labelled", "segmentation"]
-Protocol = KNNImages | KNNPatches | InContext | LinearSegmentation
+Protocol = (
+    KNNImages
+    | KNNPatches
+    | InContext
+    | LinearSegmentation
+    | Overclustering
+    | UnsupervisedSegmentation
+)
 _SIDES = {"size_px", "crop_px", "train_px", "test_px"}
 LARGEST_SHORT_PX = 224  # side of the squares that short forms look at
 
@@ -85,6 +94,14 @@ def _linseg_short(name: str, facts: Facts) -> LinearSegmentation:
     )
 
 
+def _overcluster_short(clusters: int | None) -> Callable[[str, Facts], Overclustering]:
+    def make(name: str, facts: Facts) -> Overclustering:
+        side_px = facts.side_px
+        return Overclustering(name, side_px, min(100, side_px), clusters, runs=3, restarts=1)
+
+    return make
+
+
 PROTOCOLS: dict[str, Preset] = {
     "knn/dino": Preset(
         "labelled", lambda name, _: KNNImages(name), "k-NN of images by CLS, as DINO: 224 px."
@@ -112,5 +129,39 @@ PROTOCOLS: dict[str, Preset] = {
     ),
     "linseg/cotap-short": Preset(
         "segmentation", _linseg_short, "The same in 300 steps of 32 at the images' own size."
+    ),
+    "overcluster/leopart": Preset(
+        "segmentation",
+        lambda name, _: Overclustering(name),
+        "500 clusters of patches, each of the class of most of its pixels: 448 px, 5 runs.",
+    ),
+    "overcluster/leopart-300": Preset(
+        "segmentation", lambda name, _: Overclustering(name, clusters=300), "The same with 300."
+    ),
+    "overcluster/leopart-classes": Preset(
+        "segmentation",
+        lambda name, _: Overclustering(name, clusters=None),
+        "The same with as many as classes, paired one to one for the best IoU.",
+    ),
+    "overcluster/leopart-short": Preset(
+        "segmentation", _overcluster_short(500), "500 at the images' own size: 3 runs, one start."
+    ),
+    "overcluster/leopart-300-short": Preset(
+        "segmentation", _overcluster_short(300), "The same with 300."
+    ),
+    "overcluster/leopart-classes-short": Preset(
+        "segmentation",
+        _overcluster_short(None),
+        "The same with as many as classes, paired one to one for the best IoU.",
+    ),
+    "unsupseg/stego": Preset(
+        "segmentation",
+        lambda name, facts: UnsupervisedSegmentation(name, 320 // facts.patch_px * facts.patch_px),
+        "As many clusters as classes, paired for most pixels right: 320 px or just below.",
+    ),
+    "unsupseg/stego-short": Preset(
+        "segmentation",
+        lambda name, facts: UnsupervisedSegmentation(name, facts.side_px, restarts=1),
+        "The same at the images' own size, with one start.",
     ),
 }

@@ -18,7 +18,7 @@ from patchwise.features.notes import Notes
 from patchwise.features.subject import ModelIdentity, Subject
 from patchwise.version import __version__
 
-_PACKAGES = ("torch", "numpy", "pillow")
+_PACKAGES = ("torch", "numpy", "pillow", "faiss-cpu")
 _NO_SETTINGS = {"preset", "seed"}
 
 
