@@ -12,9 +12,11 @@ from patchwise.data.labelled import open_labelled_data
 from patchwise.eval.images import KNNImages
 from patchwise.eval.incontext import InContext
 from patchwise.eval.linseg import LinearSegmentation
+from patchwise.eval.overcluster import Overclustering
 from patchwise.eval.patches import KNNPatches
 from patchwise.eval.presets import PROTOCOLS, Facts
 from patchwise.eval.results import STORED, Result, headline
+from patchwise.eval.unsupseg import UnsupervisedSegmentation
 from patchwise.features.subject import Subject
 from tests.eval.tiny import (
     MODEL,
@@ -47,11 +49,12 @@ OTHER: dict[str, Any] = {
     "size_px": 16, "train_px": 16, "test_px": 16, "k": 5, "temperature": 0.5, "least_share": 0.9,
     "memory": 40, "queries": 40, "fraction": 0.5, "steps": 20, "batch": 6, "rate": 0.01,
     "area_frac": (0.5, 0.6), "aspect": (1.0, 1.0), "flip_prob": 0.0, "half_precision": True,
-    "every_epoch": True, "resize_px": 24, "crop_px": 8,
+    "every_epoch": True, "resize_px": 24, "crop_px": 8, "label_px": 16, "clusters": 5, "dims": 2,
+    "runs": 1, "iterations": 1, "restarts": 2, "points_per_cluster": 4, "images": 6, "patches": 8,
 }  # fmt: skip
 
 
-@pytest.fixture(params=["images", "patches", "incontext", "linseg"])
+@pytest.fixture(params=["images", "patches", "incontext", "linseg", "overcluster", "unsupseg"])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
     name, data = request.param, colour_data()
     if name == "images":
@@ -61,13 +64,21 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
         return Case(KNNPatches("p", size_px=32), data, 1 / 3)
     if name == "incontext":
         return Case(InContext("p", size_px=32, memory=200, k=10), data, 1 / 3)
+    if name == "overcluster":
+        few = Overclustering("p", 32, 32, clusters=12, runs=2, restarts=1, points_per_cluster=8)
+        return Case(replace(few, iterations=10), data, 1 / 3)
+    if name == "unsupseg":
+        return Case(UnsupervisedSegmentation("p", 32, patches=10, restarts=5), data, 1 / 3)
     linseg = LinearSegmentation("p", train_px=32, test_px=32, steps=60, batch=8, rate=0.1)
     return Case(replace(linseg, half_precision=False, every_epoch=False), data, 1 / 3)
 
 
 def test_every_protocol_is_tested_here() -> None:
     kinds = {type(preset.make(name, Facts(64, 8))) for name, preset in PROTOCOLS.items()}
-    assert kinds == {KNNImages, KNNPatches, InContext, LinearSegmentation}
+    assert kinds == {
+        KNNImages, KNNPatches, InContext, LinearSegmentation, Overclustering,
+        UnsupervisedSegmentation,
+    }  # fmt: skip
 
 
 def test_features_that_show_the_class_score_one(case: Case) -> None:

@@ -374,6 +374,16 @@ def test_the_centre_is_cut_from_the_resized_image(size: tuple[int, int]) -> None
     np.testing.assert_array_equal(centre_crop(image, resize_px=32, crop_px=24), expected)
 
 
+def test_labels_are_cropped_where_their_image_is() -> None:
+    label = np.array([[0, 3], [7, 255]], np.uint8).repeat(20, axis=0).repeat(15, axis=1)
+    found = centre_crop(label, resize_px=15, crop_px=14, resampling=Image.Resampling.NEAREST)
+    image = centre_crop(np.stack([label] * 3, axis=-1), resize_px=15, crop_px=14)
+    assert set(np.unique(found)) == {0, 3, 7, 255}
+    assert found.shape == (14, 14)
+    far = np.abs(image[..., 0].astype(int) - found) < 40
+    assert far.mean() > 0.8
+
+
 @pytest.mark.bad_input
 def test_the_crop_must_fit() -> None:
     with pytest.raises(RangeError, match=r"centre_crop: crop_px must lie in \[1, 8\], got 9"):

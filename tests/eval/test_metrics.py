@@ -58,6 +58,18 @@ def test_a_class_that_does_not_occur_has_no_iou_and_one_only_predicted_has_0() -
     assert math.isnan(third)
 
 
+def test_a_table_of_an_image_counts_like_its_pixels() -> None:
+    prediction, label = random_case(2)
+    pixels, tables = ConfusionMatrix(5, ignored=255), ConfusionMatrix(5, ignored=255)
+    pixels.add_images(prediction, label)
+    for one, other in zip(prediction, label, strict=True):
+        alone = ConfusionMatrix(5, ignored=255)
+        alone.add(one, other)
+        tables.add_table(alone.counts)
+    assert torch.equal(pixels.counts, tables.counts)
+    assert torch.equal(pixels.by_image, tables.by_image)
+
+
 def test_without_pixels_there_is_no_accuracy() -> None:
     assert math.isnan(ConfusionMatrix(3, ignored=255).pixel_accuracy())
 
@@ -69,5 +81,7 @@ def test_what_is_no_class_is_refused() -> None:
         matrix.add(torch.tensor([0, 3]), torch.tensor([0, 1]))
     with pytest.raises(RangeError, match=r"label must lie in \[0, 3\), got values from -1 to 0"):
         matrix.add(torch.tensor([0, 1]), torch.tensor([0, -1]))
+    with pytest.raises(ShapeError, match=r"table must have shape \(3, 3\), got \(2, 3\)"):
+        matrix.add_table(torch.zeros(2, 3, dtype=torch.int64))
     with pytest.raises(ShapeError, match="same shape"):
         matrix.add(torch.tensor([0, 1]), torch.tensor([0]))

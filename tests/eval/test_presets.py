@@ -9,7 +9,9 @@ from patchwise.errors import ChoiceError, ConfigError
 from patchwise.eval.images import KNNImages
 from patchwise.eval.incontext import InContext
 from patchwise.eval.linseg import LinearSegmentation
+from patchwise.eval.overcluster import Overclustering
 from patchwise.eval.presets import PROTOCOLS, Facts, make_protocol
+from patchwise.eval.unsupseg import UnsupervisedSegmentation
 
 FACTS = Facts(short_side_px=100, patch_px=8)
 
@@ -34,6 +36,17 @@ def test_the_papers_numbers() -> None:
     )  # fmt: skip
 
 
+def test_the_papers_numbers_of_clusters() -> None:
+    for ending, clusters in (("", 500), ("-300", 300), ("-classes", None)):
+        name = f"overcluster/leopart{ending}"
+        assert published(name) == Overclustering(name, 448, 100, clusters, 50, 5, 100, 5, 256)
+        short = published(f"{name}-short")
+        assert (short.size_px, short.label_px, short.clusters) == (96, 96, clusters)
+    found = published("unsupseg/stego")
+    assert found == UnsupervisedSegmentation("unsupseg/stego", 320, 1024, 100, 100, 5)
+    assert published("unsupseg/stego-short").size_px == 96
+
+
 def test_short_forms_see_the_images_own_size_in_whole_patches() -> None:
     for name in PROTOCOLS:
         if name.endswith("-short"):
@@ -56,6 +69,7 @@ def test_a_changed_setting_is_in_the_name() -> None:
 
 def test_patches_that_do_not_divide_512_px_see_a_little_less() -> None:
     assert make_protocol("incontext/hummingbird", Facts(5000, 14), {}).size_px == 504  # type: ignore[union-attr]
+    assert make_protocol("unsupseg/stego", Facts(5000, 14), {}).size_px == 308  # type: ignore[union-attr]
 
 
 def test_a_setting_that_is_given_as_it_was_is_no_change() -> None:

@@ -70,7 +70,8 @@ class ConfusionMatrix:
     @property
     def by_image(self) -> Int[Tensor, "N 3 K"]:
         """Hits, predictions and labels of each class in each image; see `iou_of_sums`."""
-        return torch.stack(self._by_image) if self._by_image else torch.zeros(0, 3, self.classes)
+        nothing = torch.zeros(0, 3, self.classes, dtype=torch.int64)
+        return torch.stack(self._by_image) if self._by_image else nothing
 
     def iou(self) -> Float[Tensor, " K"]:
         """Return intersection over union of each class; NaN: neither in labels nor predicted."""
