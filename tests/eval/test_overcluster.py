@@ -162,9 +162,11 @@ def test_more_clusters_score_higher_whatever_the_features() -> None:
 
 def test_the_settings_reach_k_means(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
+    sums: list[float] = []
 
     def noting(points: torch.Tensor, clusters: int, **options: Any) -> Any:
         calls.append((len(points), points.shape[1], clusters, options))
+        sums.append(float(points.sum()))
         return faiss_k_means(points, clusters, **options)
 
     monkeypatch.setattr("patchwise.eval.overcluster.faiss_k_means", noting)
@@ -172,7 +174,7 @@ def test_the_settings_reach_k_means(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [call[:3] for call in calls] == [(80, 4, 8)] * 3
     assert {call[3]["iterations"] for call in calls} == {20}
     assert {call[3]["restarts"] for call in calls} == {2}
-    assert len({call[3]["seed"] for call in calls}) == 3
+    assert len({call[3]["seed"] for call in calls}) == len(set(sums)) == 3
 
 
 @pytest.mark.bad_input

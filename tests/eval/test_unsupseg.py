@@ -66,7 +66,7 @@ def test_it_is_the_definition_pixel_by_pixel(monkeypatch: pytest.MonkeyPatch) ->
         return found[-1]
 
     monkeypatch.setattr("patchwise.eval.unsupseg.faiss_k_means", noting)
-    result = PROTOCOL.run(subject_of(Noisy()), data)
+    result = PROTOCOL.run(replace(subject_of(Noisy()), batch=5), data)
     counts, crop = np.zeros((3, 3), int), CentreCrop(32, 32)
     for index, seen in enumerate(read_features(replace(subject_of(Noisy()), batch=1),
                                                data.test.images, crop)):  # fmt: skip
@@ -90,6 +90,21 @@ def test_the_middle_of_the_labels_is_that_of_the_image() -> None:
     data = colour_data()
     wide = replace(data, fit=Beside(ColourBlocks(24)), test=Beside(ColourBlocks(24, seed=1)))
     assert PROTOCOL.run(subject_of(Sighted()), wide).miou > 0.97
+
+
+def test_labels_that_are_resized_keep_their_values() -> None:
+    data = colour_data(unlabelled=0.2)
+    assert replace(PROTOCOL, size_px=48).run(subject_of(Sighted()), data).miou > 0.9
+
+
+def test_each_image_gives_patches_of_other_places() -> None:
+    class Places(Sighted):
+        def __call__(self, images: torch.Tensor, *, attention: bool = False) -> BackboneOutput:
+            patches = torch.eye(16).expand(len(images), 16, 16)
+            return BackboneOutput(patches.mean(dim=1), patches, (4, 4))
+
+    points = replace(PROTOCOL, patches=1)._points(subject_of(Places()), colour_data().fit)
+    assert len(set(points.argmax(dim=1).tolist())) > 5
 
 
 def test_clusters_come_from_the_fit_images_and_never_from_their_labels() -> None:

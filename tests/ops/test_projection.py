@@ -50,6 +50,10 @@ def test_channels_that_do_not_vary_become_0() -> None:
     found = standardised_pca([rows], 3)(rows)
     assert found.isfinite().all()
     assert float(found.var(dim=0, correction=0).sum()) == pytest.approx(2, rel=1e-3)
+    rows[::2, 1] += 1e-4  # the last bit
+    assert len(rows[:, 1].unique()) == 2  # type: ignore[no-untyped-call]
+    found = standardised_pca([rows], 3)(rows)
+    assert float(found.var(dim=0, correction=0).sum()) == pytest.approx(2, rel=1e-3)
     alike = torch.full((20, 4), 0.1)
     assert float(standardised_pca([alike], 2)(alike).abs().max()) < 1e-6
 
