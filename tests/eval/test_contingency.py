@@ -130,7 +130,7 @@ def test_500_clusters_cost_what_their_pixels_cost() -> None:
         cluster = torch.randint(0, 500, (1, 10, 10), generator=draw)
         table.add_images(cluster, torch.randint(0, 150, (1, 10, 10), generator=draw))
     assert int(table.counts.sum()) == 500
-    assert sum(len(cells) for cells, _ in table._by_image) <= 500
+    assert len(table._cells) == len(table._pixels) <= 500
 
 
 def test_an_image_without_a_label_counts_nothing() -> None:

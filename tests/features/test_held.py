@@ -9,35 +9,39 @@ from patchwise.features.held import Held
 
 
 class Maker:
-    """Makes four tensors of 40 bytes, and counts how often."""
+    """Makes seven rows of 40 bytes in batches of three, and counts the batches."""
 
     def __init__(self) -> None:
         self.made = 0
 
     def __call__(self) -> Iterator[torch.Tensor]:
-        for number in range(4):
+        rows = torch.arange(70.0).reshape(7, 10)
+        for batch in torch.split(rows, 3):
             self.made += 1
-            yield torch.full((10,), float(number))
+            yield batch.clone()
 
 
-@pytest.mark.parametrize(("most_bytes", "made"), [(160, 4), (159, 12), (0, 12)])
+@pytest.mark.parametrize(("most_bytes", "made"), [(280, 3), (279, 9), (0, 9)])
 def test_what_fits_is_made_once(most_bytes: int, made: int) -> None:
     maker = Maker()
-    held = Held(maker, most_bytes=most_bytes)
+    held = Held(maker, rows=7, most_bytes=most_bytes)
     for _ in range(3):
-        assert [int(tensor[0]) for tensor in held] == [0, 1, 2, 3]
+        batches = list(held)
+        assert [len(batch) for batch in batches] == [3, 3, 1]
+        assert torch.equal(torch.cat(batches), torch.arange(70.0).reshape(7, 10))
     assert maker.made == made
 
 
-def test_what_does_not_fit_is_not_held() -> None:
-    held = Held(Maker(), most_bytes=100)
-    sizes = [sum(tensor.nbytes for tensor in held._held) for _ in held]
-    assert sizes == [40, 80, 0, 0]
+def test_what_is_held_is_a_copy() -> None:
+    held = Held(Maker(), rows=7, most_bytes=280)
+    for batch in held:
+        batch.zero_()
+    assert torch.equal(torch.cat(list(held)), torch.arange(70.0).reshape(7, 10))
 
 
 def test_a_pass_that_was_not_finished_is_begun_anew() -> None:
     maker = Maker()
-    held = Held(maker, most_bytes=160)
+    held = Held(maker, rows=7, most_bytes=280)
     next(iter(held))
-    assert len(list(held)) == len(list(held)) == 4
-    assert maker.made == 5
+    assert len(list(held)) == len(list(held)) == 3
+    assert maker.made == 4

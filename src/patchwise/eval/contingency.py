@@ -3,6 +3,9 @@
 Letters: K clusters, C classes.
 """
 
+from array import array
+
+import numpy as np
 import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
@@ -30,7 +33,9 @@ class Contingency:
         check_positive("Contingency", clusters=clusters, classes=classes)
         self.clusters, self.classes, self.ignored = clusters, classes, ignored
         self.counts: Int[Tensor, "K C"] = torch.zeros(clusters, classes, dtype=torch.int64)
-        self._by_image: list[tuple[Int[Tensor, " P"], Int[Tensor, " P"]]] = []
+        # Of all images in turn: pairs that occur, their counts, and how many there are. Arrays,
+        # as many small tensors between large ones would keep the memory of these from the system.
+        self._cells, self._pixels, self._lengths = array("q"), array("q"), array("q")
 
     def add_images(
         self, clusters: Integer[Tensor, "B H W"], labels: Integer[Tensor, "B H W"]
@@ -56,15 +61,20 @@ class Contingency:
             counts = torch.bincount(pair[0] * self.classes + pair[1], minlength=size)
             self.counts += counts.reshape(self.clusters, self.classes)
             cells = counts.nonzero()[:, 0]
-            self._by_image.append((cells.int(), counts[cells].int()))
+            self._cells.frombytes(cells.numpy().tobytes())
+            self._pixels.frombytes(counts[cells].numpy().tobytes())
+            self._lengths.append(len(cells))
 
     def matched(self, classes_of: Int[Tensor, " K"]) -> ConfusionMatrix:
         """Return the confusion matrix, image by image, if each cluster predicts its class."""
         matrix = ConfusionMatrix(self.classes, ignored=self.ignored)
-        for cells, counts in self._by_image:
-            predicted = classes_of[cells.long() // self.classes]
+        lengths = self._lengths.tolist()
+        arrays = (np.array(values) for values in (self._cells, self._pixels))
+        parts = (torch.split(torch.from_numpy(values), lengths) for values in arrays)
+        for cells, pixels in zip(*parts, strict=True):
+            predicted = classes_of[cells // self.classes]
             table = torch.zeros(self.classes**2, dtype=torch.int64)
-            table.index_add_(0, cells % self.classes * self.classes + predicted, counts.long())
+            table.index_add_(0, cells % self.classes * self.classes + predicted, pixels)
             matrix.add_table(table.reshape(self.classes, self.classes))
         return matrix
 

@@ -1,5 +1,8 @@
 """Scores of segmentations, from one confusion matrix over a whole data set."""
 
+from array import array
+
+import numpy as np
 import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
@@ -24,7 +27,9 @@ class ConfusionMatrix:
         check_positive("ConfusionMatrix", classes=classes)
         self.classes, self.ignored = classes, ignored
         self.counts: Int[Tensor, "K K"] = torch.zeros(classes, classes, dtype=torch.int64)
-        self._by_image: list[Int[Tensor, "3 K"]] = []
+        # Of all images in turn. An array, as many small tensors between large ones would keep the
+        # memory of these from the system.
+        self._by_image = array("q")
 
     def add(self, prediction: Integer[Tensor, "*shape"], label: Integer[Tensor, "*shape"]) -> None:
         """Count some pixels.
@@ -59,19 +64,22 @@ class ConfusionMatrix:
         for prediction, label in zip(predictions, labels, strict=True):
             before = _sums(self.counts)
             self.add(prediction, label)
-            self._by_image.append(_sums(self.counts) - before)
+            self._remember(_sums(self.counts) - before)
 
     def add_table(self, table: Int[Tensor, "K K"]) -> None:
         """Count a whole image whose pixels are counted already; rows: true class."""
         check_shape("ConfusionMatrix.add_table", (self.classes, self.classes), table=table)
         self.counts += table
-        self._by_image.append(_sums(table))
+        self._remember(_sums(table))
 
     @property
     def by_image(self) -> Int[Tensor, "N 3 K"]:
         """Hits, predictions and labels of each class in each image; see `iou_of_sums`."""
-        nothing = torch.zeros(0, 3, self.classes, dtype=torch.int64)
-        return torch.stack(self._by_image) if self._by_image else nothing
+        values = np.array(self._by_image, dtype=np.int64)
+        return torch.from_numpy(values.reshape(-1, 3, self.classes))
+
+    def _remember(self, sums: Int[Tensor, "3 K"]) -> None:
+        self._by_image.frombytes(sums.numpy().tobytes())
 
     def iou(self) -> Float[Tensor, " K"]:
         """Return intersection over union of each class; NaN: neither in labels nor predicted."""

@@ -102,9 +102,10 @@ class Overclustering:
             for found in read_features(subject, data.test.images, Squash(self.size_px)):
                 yield found.patches
 
-        whole = Held(read, most_bytes=half)
+        rows = len(data.test)
+        whole = Held(read, rows=rows, most_bytes=half)
         projection = standardised_pca((patches.flatten(0, 1) for patches in whole), self.dims)
-        return Held(lambda: (projection(patches) for patches in whole), most_bytes=half)
+        return Held(lambda: map(projection, whole), rows=rows, most_bytes=half)
 
     def _centres(
         self, subject: Subject, data: SegmentationData, features: Held, clusters: int
