@@ -9,9 +9,15 @@ import pytest
 import torch
 
 from patchwise.data.labelled import open_labelled_data
+from patchwise.eval.fcn import FCNSegmentation
 from patchwise.eval.images import KNNImages
 from patchwise.eval.incontext import InContext
+from patchwise.eval.knn_cotap import KNNCoTAP
+from patchwise.eval.linear_cotap import LinearCoTAP
+from patchwise.eval.linear_dino import LinearDINO
 from patchwise.eval.linseg import LinearSegmentation
+from patchwise.eval.linseg_dinov2 import LinearDINOv2
+from patchwise.eval.linseg_leopart import LinearLeopart
 from patchwise.eval.overcluster import Overclustering
 from patchwise.eval.patches import KNNPatches
 from patchwise.eval.presets import PROTOCOLS, Facts
@@ -47,38 +53,62 @@ class Case:
 
 OTHER: dict[str, Any] = {
     "size_px": 16, "train_px": 16, "test_px": 16, "k": 5, "temperature": 0.5, "least_share": 0.9,
-    "memory": 40, "queries": 40, "fraction": 0.5, "steps": 20, "batch": 6, "rate": 0.01,
+    "memory": 40, "queries": 40, "fraction": 0.5, "steps": 4, "batch": 6, "rate": 0.01,
     "area_frac": (0.5, 0.6), "aspect": (1.0, 1.0), "flip_prob": 0.0, "half_precision": True,
-    "every_epoch": True, "resize_px": 24, "crop_px": 8, "label_px": 16, "clusters": 5, "dims": 2,
-    "runs": 1, "iterations": 1, "restarts": 2, "points_per_cluster": 4, "images": 6, "patches": 8,
+    "every_epoch": True, "resize_px": 24, "crop_px": 8, "other_k": (2,), "native_labels": True,
+    "end_rate": 0.01, "dropout": 0.5, "label_px": 8, "epochs": 2, "drop_epoch": 1, "momentum": 0.5,
+    "weight_decay": 0.1, "short_px": 40, "window_px": 24, "stride_px": 8, "warmup_steps": 2,
+    "widths": (8,), "scale": (1.0, 1.0), "most_of_class": 0.5, "blocks": 2, "mean_patch": False,
+    "rate_per_256": 0.5, "clusters": 5, "dims": 2, "runs": 1, "iterations": 1, "restarts": 2,
+    "points_per_cluster": 4, "images": 6, "patches": 8,
+}  # fmt: skip
+FEW = {"steps": 3, "warmup_steps": 1, "epochs": 1}
+OF_IMAGES = {
+    "images": KNNImages("p", k=4, resize_px=20, crop_px=16, other_k=(2, 3)),
+    "images, best": KNNCoTAP("p", k=(4, 6), temperature=(0.1,), resize_px=20, crop_px=16),
+    "images, linear": LinearDINO(
+        "p", blocks=1, mean_patch=True, epochs=4, batch=8, rate_per_256=1.0, resize_px=20,
+        crop_px=16, area_frac=(0.5, 1.0), every_epoch=False,
+    ),
+    "images, linear on CLS": LinearCoTAP("p", steps=30, batch=8, rate=0.1, crop_px=16),
+}  # fmt: skip
+OF_PIXELS = {
+    "patches": KNNPatches("p", size_px=32),
+    "incontext": InContext("p", size_px=32, memory=200, k=10),
+    "linseg": LinearSegmentation(
+        "p", train_px=32, test_px=32, steps=60, batch=8, rate=0.1, half_precision=False,
+        every_epoch=False,
+    ),
+    "fcn": FCNSegmentation(
+        "p", train_px=32, test_px=32, steps=60, batch=8, rate=0.05, widths=(16,),
+        half_precision=False, every_epoch=False,
+    ),
+    "leopart": LinearLeopart(
+        "p", size_px=32, label_px=16, epochs=20, drop_epoch=18, batch=8, rate=0.5,
+        every_epoch=False,
+    ),
+    "dinov2": LinearDINOv2(
+        "p", short_px=32, window_px=32, stride_px=16, steps=60, batch=8, rate=0.1,
+        warmup_steps=5, most_of_class=1.0, every_epoch=False,
+    ),
+    "overcluster": Overclustering(
+        "p", 32, 32, clusters=12, runs=2, restarts=1, points_per_cluster=8, iterations=10
+    ),
+    "unsupseg": UnsupervisedSegmentation("p", 32, patches=10, restarts=5),
 }  # fmt: skip
 
 
-@pytest.fixture(params=["images", "patches", "incontext", "linseg", "overcluster", "unsupseg"])
+@pytest.fixture(params=[*OF_IMAGES, *OF_PIXELS])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
-    name, data = request.param, colour_data()
-    if name == "images":
-        labelled = open_labelled_data(save_colours(tmp_path, {"train": 24, "val": 12}))
-        return Case(KNNImages("p", k=4, resize_px=20, crop_px=16), labelled, 0.5)
-    if name == "patches":
-        return Case(KNNPatches("p", size_px=32), data, 1 / 3)
-    if name == "incontext":
-        return Case(InContext("p", size_px=32, memory=200, k=10), data, 1 / 3)
-    if name == "overcluster":
-        few = Overclustering("p", 32, 32, clusters=12, runs=2, restarts=1, points_per_cluster=8)
-        return Case(replace(few, iterations=10), data, 1 / 3)
-    if name == "unsupseg":
-        return Case(UnsupervisedSegmentation("p", 32, patches=10, restarts=5), data, 1 / 3)
-    linseg = LinearSegmentation("p", train_px=32, test_px=32, steps=60, batch=8, rate=0.1)
-    return Case(replace(linseg, half_precision=False, every_epoch=False), data, 1 / 3)
+    if request.param in OF_PIXELS:
+        return Case(OF_PIXELS[request.param], colour_data(), 1 / 3)
+    labelled = open_labelled_data(save_colours(tmp_path, {"train": 24, "val": 12}))
+    return Case(OF_IMAGES[request.param], labelled, 0.5)
 
 
 def test_every_protocol_is_tested_here() -> None:
     kinds = {type(preset.make(name, Facts(64, 8))) for name, preset in PROTOCOLS.items()}
-    assert kinds == {
-        KNNImages, KNNPatches, InContext, LinearSegmentation, Overclustering,
-        UnsupervisedSegmentation,
-    }  # fmt: skip
+    assert kinds == {type(protocol) for protocol in [*OF_IMAGES.values(), *OF_PIXELS.values()]}
 
 
 def test_features_that_show_the_class_score_one(case: Case) -> None:
@@ -99,10 +129,15 @@ def test_the_same_again_is_the_same(case: Case) -> None:
 
 
 def test_every_setting_is_in_the_fingerprint(case: Case) -> None:
-    names = [f.name for f in dataclasses.fields(case.protocol) if f.name not in ("preset", "seed")]
+    fields = {field.name for field in dataclasses.fields(case.protocol)}
+    quick = replace(case.protocol, **{name: FEW[name] for name in fields & FEW.keys()})
+    names, case = sorted(fields - {"preset", "seed"}), replace(case, protocol=quick)
     told = {case.run().fingerprint.protocol}
     for name in names:
-        told.add(case.run(**{name: OTHER[name]}).fingerprint.protocol)
+        value = OTHER[name]
+        if isinstance(getattr(case.protocol, name), tuple) and not isinstance(value, tuple):
+            value = (value,)
+        told.add(case.run(**{name: value}).fingerprint.protocol)
     told |= {case.run(seed=1).fingerprint.protocol, case.run(preset="q").fingerprint.protocol}
     assert len(told) == len(names) + 3
 
@@ -112,7 +147,7 @@ def test_the_batch_does_not_matter(case: Case) -> None:
 
 
 def test_the_order_of_the_test_images_does_not_matter(case: Case) -> None:
-    if isinstance(case.protocol, KNNImages):
+    if case.protocol in OF_IMAGES.values():
         pytest.skip("files have one order")
     shuffled = ColourBlocks(12, seed=1, order=(3, 1, 4, 0, 5, 9, 2, 6, 8, 7, 11, 10))
     other = replace(case, data=replace(case.data, test=shuffled))

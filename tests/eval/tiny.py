@@ -99,6 +99,9 @@ class Sighted:
         patches = maps.flatten(2).mT
         return BackboneOutput(patches.mean(dim=1), patches, (maps.shape[2], maps.shape[3]))
 
+    def last_blocks(self, images: Tensor, *, count: int) -> tuple[BackboneOutput, ...]:
+        return (self(images),) * count
+
 
 class Blind(Sighted):
     """The same for every patch."""

@@ -14,8 +14,14 @@ from patchwise.checks import check_choice
 from patchwise.data.labelled import LabelledData, open_labelled_data
 from patchwise.data.segmentation import SegmentationData, is_segmentation, open_segmentation
 from patchwise.errors import DataError
-from patchwise.eval.images import KNNImages
-from patchwise.eval.presets import LARGEST_SHORT_PX, PROTOCOLS, Facts, make_protocol
+from patchwise.eval.presets import (
+    LARGEST_SHORT_PX,
+    PROTOCOLS,
+    Facts,
+    OfImages,
+    OfPixels,
+    make_protocol,
+)
 from patchwise.eval.results import Result, SegmentationResult, dump_result
 from patchwise.features.subject import Subject
 from patchwise.files import write_text
@@ -71,11 +77,12 @@ def score(
     largest_px: int = LARGEST_SHORT_PX,
 ) -> Result:
     """Score a model on labelled images that are open; short forms see ``largest_px`` at most."""
-    facts = Facts(min(_short_side_px(data), largest_px), subject.backbone.patch_px)
+    backbone = subject.backbone
+    facts = Facts(min(_short_side_px(data), largest_px), backbone.patch_px, backbone.dim)
     chosen = make_protocol(protocol, facts, dict(settings or {}))
-    if isinstance(chosen, KNNImages) and isinstance(data, LabelledData):
+    if isinstance(chosen, OfImages) and isinstance(data, LabelledData):
         return chosen.run(subject, data)
-    if isinstance(data, SegmentationData) and not isinstance(chosen, KNNImages):
+    if isinstance(chosen, OfPixels) and isinstance(data, SegmentationData):
         return chosen.run(subject, data)
     raise DataError(
         f"evaluate: data of {protocol} must be {PROTOCOLS[protocol].kind} images, "

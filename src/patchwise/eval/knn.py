@@ -1,6 +1,7 @@
 """Weighted k-nearest-neighbour classification of frozen features; nothing is trained."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -9,10 +10,17 @@ from torch.nn import functional as F
 
 from patchwise.checks import check_positive
 from patchwise.errors import RangeError, ShapeError
-from patchwise.eval.bootstrap import bootstrap, share, shares_of_images
+from patchwise.eval.classification import classification_result
 from patchwise.eval.results import ClassificationResult, Fingerprint
 
 _CHUNK = 1024  # queries compared with the memory at a time
+
+
+class Neighbours(NamedTuple):
+    """The most similar features of the memory, the most similar one first."""
+
+    cosine: Float[Tensor, "Q k"]
+    labels: Int[Tensor, "Q k"]
 
 
 @dataclass(frozen=True)
@@ -61,35 +69,58 @@ class KNN:
         tensor([[2.0000, 0.0000],
                 [0.3679, 1.0000]])
         """
-        self._check(query, memory, labels)
-        classes = int(labels.max()) + 1
-        unit_query, unit_memory = F.normalize(query, dim=-1), F.normalize(memory, dim=-1)
-        votes = unit_query.new_zeros(len(query), classes)
-        for start in range(0, len(query), _CHUNK):
-            cosine = unit_query[start : start + _CHUNK] @ unit_memory.T
-            if leave_one_out:
-                row = torch.arange(len(cosine))
-                cosine[row, start + row] = -torch.inf
-            nearest, index = cosine.topk(self.k, dim=-1)
-            weight = ((nearest - nearest[:, :1]) / self.temperature).exp()
-            votes[start : start + _CHUNK].scatter_add_(1, labels[index], weight)
-        return votes
+        found = nearest(query, memory, labels, k=self.k, leave_one_out=leave_one_out)
+        return self.vote(found, classes=int(labels.max()) + 1)
 
-    def _check(self, query: Tensor, memory: Tensor, labels: Tensor) -> None:
-        if query.ndim != 2 or memory.ndim != 2 or query.shape[1] != memory.shape[1]:
-            raise ShapeError(
-                f"KNN.classify: query and memory must be features of one length, "
-                f"got {tuple(query.shape)} and {tuple(memory.shape)}"
-            )
-        if labels.shape != memory.shape[:1]:
-            raise ShapeError(
-                f"KNN.classify: labels must have shape {tuple(memory.shape[:1])}, "
-                f"got {tuple(labels.shape)}"
-            )
-        if len(memory) <= self.k:
-            raise RangeError(
-                f"KNN.classify: memory must hold more than k={self.k} features, got {len(memory)}"
-            )
+    def vote(self, found: Neighbours, *, classes: int) -> Float[Tensor, "Q K"]:
+        """Return the votes of the first k of the neighbours that `nearest` found."""
+        cosine, labels = found.cosine[:, : self.k], found.labels[:, : self.k]
+        weight = ((cosine - cosine[:, :1]) / self.temperature).exp()
+        return weight.new_zeros(len(cosine), classes).scatter_add_(1, labels, weight)
+
+
+@torch.inference_mode()
+def nearest(
+    query: Float[Tensor, "Q D"],
+    memory: Float[Tensor, "M D"],
+    labels: Int[Tensor, " M"],
+    *,
+    k: int,
+    leave_one_out: bool = False,
+) -> Neighbours:
+    """Return cosine and class of the k features of the memory nearest to each query.
+
+    Arguments and errors are those of `KNN.classify`.
+    """
+    _check(query, memory, labels, k)
+    unit_query, unit_memory = F.normalize(query, dim=-1), F.normalize(memory, dim=-1)
+    found = []
+    for start in range(0, len(query), _CHUNK):
+        cosine = unit_query[start : start + _CHUNK] @ unit_memory.T
+        if leave_one_out:
+            row = torch.arange(len(cosine))
+            cosine[row, start + row] = -torch.inf
+        highest, index = cosine.topk(k, dim=-1)
+        found.append((highest, labels[index]))
+    cosines, classes = zip(*found, strict=True)
+    return Neighbours(torch.cat(cosines), torch.cat(classes))
+
+
+def _check(query: Tensor, memory: Tensor, labels: Tensor, k: int) -> None:
+    if query.ndim != 2 or memory.ndim != 2 or query.shape[1] != memory.shape[1]:
+        raise ShapeError(
+            f"KNN.classify: query and memory must be features of one length, "
+            f"got {tuple(query.shape)} and {tuple(memory.shape)}"
+        )
+    if labels.shape != memory.shape[:1]:
+        raise ShapeError(
+            f"KNN.classify: labels must have shape {tuple(memory.shape[:1])}, "
+            f"got {tuple(labels.shape)}"
+        )
+    if len(memory) <= k:
+        raise RangeError(
+            f"KNN.classify: memory must hold more than k={k} features, got {len(memory)}"
+        )
 
 
 def knn_result(
@@ -109,18 +140,5 @@ def knn_result(
         fingerprint: What stands behind the votes.
         image: From which image each query is, from 0; None: each is one.
     """
-    guesses = votes.topk(min(5, votes.shape[1]), dim=-1)
-    hits = (guesses.indices == truth[:, None]) & (guesses.values > 0)  # [Q, 5]
-    right = hits[:, 0]
-    image = torch.arange(len(truth)) if image is None else image
-    counts = shares_of_images(right, image, images=int(image.max()) + 1)
-    per_class = [right[truth == c].double().mean() for c in torch.unique(truth)]
-    return ClassificationResult(
-        fingerprint=fingerprint,
-        accuracy=float(right.double().mean()),
-        top5=float(hits.any(dim=1).double().mean()),
-        balanced_accuracy=float(torch.stack(per_class).mean()),
-        num_queries=len(truth),
-        num_memory=memory,
-        interval=bootstrap(counts, share, seed=fingerprint.seed),
-    )
+    scores = votes.masked_fill(votes <= 0, -torch.inf)
+    return classification_result(scores, truth, memory=memory, fingerprint=fingerprint, image=image)

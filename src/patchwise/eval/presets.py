@@ -11,22 +11,33 @@ from typing import Any, Literal
 from patchwise.checks import check_choice
 from patchwise.configs.loader import replace_options
 from patchwise.errors import ConfigError
+from patchwise.eval import short
+from patchwise.eval.fcn import FCNSegmentation
 from patchwise.eval.images import KNNImages
 from patchwise.eval.incontext import InContext
+from patchwise.eval.knn_cotap import KNNCoTAP
+from patchwise.eval.linear_cotap import LinearCoTAP
+from patchwise.eval.linear_dino import LinearDINO, linear_features
 from patchwise.eval.linseg import LinearSegmentation
+from patchwise.eval.linseg_dinov2 import LinearDINOv2
+from patchwise.eval.linseg_leopart import LinearLeopart
 from patchwise.eval.overcluster import Overclustering
 from patchwise.eval.patches import KNNPatches
 from patchwise.eval.unsupseg import UnsupervisedSegmentation
 
 Kind = Literal["labelled", "segmentation"]
-Protocol = (
-    KNNImages
-    | KNNPatches
+OfImages = KNNImages | KNNCoTAP | LinearDINO | LinearCoTAP
+OfPixels = (
+    KNNPatches
     | InContext
     | LinearSegmentation
+    | FCNSegmentation
+    | LinearLeopart
+    | LinearDINOv2
     | Overclustering
     | UnsupervisedSegmentation
 )
+Protocol = OfImages | OfPixels
 _SIDES = {"size_px", "crop_px", "train_px", "test_px"}
 LARGEST_SHORT_PX = 224  # side of the squares that short forms look at
 
@@ -37,6 +48,7 @@ class Facts:
 
     short_side_px: int  # median of the images, or less
     patch_px: int
+    dim: int = 384  # channels of the features
 
     @property
     def side_px(self) -> int:
@@ -82,16 +94,9 @@ def make_protocol(name: str, facts: Facts, settings: dict[str, Any]) -> Protocol
     return replace(changed, preset=f"{name} (changed: {told})")
 
 
-def _knn_short(name: str, facts: Facts) -> KNNImages:
-    resize_px = round(facts.side_px * 256 / 224)
-    return KNNImages(name, resize_px=resize_px, crop_px=facts.side_px)
-
-
-def _linseg_short(name: str, facts: Facts) -> LinearSegmentation:
-    side_px = facts.side_px
-    return LinearSegmentation(
-        name, train_px=side_px, test_px=side_px, steps=300, batch=32, every_epoch=False
-    )
+_CITYSCAPES: dict[str, Any] = {
+    "batch": 64, "train_px": 896, "test_px": 1024, "native_labels": True, "area_frac": (0.36, 1.0),
+}  # fmt: skip
 
 
 def _overcluster_short(clusters: int | None) -> Callable[[str, Facts], Overclustering]:
@@ -106,7 +111,39 @@ PROTOCOLS: dict[str, Preset] = {
     "knn/dino": Preset(
         "labelled", lambda name, _: KNNImages(name), "k-NN of images by CLS, as DINO: 224 px."
     ),
-    "knn/dino-short": Preset("labelled", _knn_short, "The same at the images' own size."),
+    "knn/dino-short": Preset(
+        "labelled",
+        lambda name, facts: short.knn(name, facts.side_px),
+        "The same at the images' own size.",
+    ),
+    "knn/cotap": Preset(
+        "labelled",
+        lambda name, _: KNNCoTAP(name),
+        "The best of 25 settings of k-NN, chosen on the images that are scored; as CoTAP: 224 px.",
+    ),
+    "knn/cotap-short": Preset(
+        "labelled",
+        lambda name, facts: short.knn_cotap(name, facts.side_px),
+        "The same at the images' own size.",
+    ),
+    "linear/dino": Preset(
+        "labelled",
+        lambda name, facts: LinearDINO(name, **linear_features(facts.dim)),
+        "A linear layer on CLS of four blocks, or CLS and patches of one; 100 epochs of crops.",
+    ),
+    "linear/dino-short": Preset(
+        "labelled",
+        lambda name, facts: short.linear_dino(name, facts.side_px, dim=facts.dim),
+        "The same in 10 epochs at the images' own size.",
+    ),
+    "linear/cotap": Preset(
+        "labelled", lambda name, _: LinearCoTAP(name), "A linear layer on CLS, 5,000 steps of 256."
+    ),
+    "linear/cotap-short": Preset(
+        "labelled",
+        lambda name, facts: short.linear_cotap(name, facts.side_px),
+        "The same in 500 steps at the images' own size.",
+    ),
     "knn/patches-short": Preset(
         "segmentation",
         lambda name, facts: KNNPatches(name, size_px=facts.side_px),
@@ -128,7 +165,59 @@ PROTOCOLS: dict[str, Preset] = {
         "A linear layer on frozen patches: 781 steps of 128 at 336 px, tested at 448 px.",
     ),
     "linseg/cotap-short": Preset(
-        "segmentation", _linseg_short, "The same in 300 steps of 32 at the images' own size."
+        "segmentation",
+        lambda name, facts: short.linseg(name, facts.side_px),
+        "The same in 300 steps of 32 at the images' own size.",
+    ),
+    "linseg/cotap-coco27": Preset(
+        "segmentation",
+        lambda name, _: LinearSegmentation(name, steps=390, batch=256),
+        "The same for COCO-Stuff-27: 390 steps of 256.",
+    ),
+    "linseg/cotap-cityscapes": Preset(
+        "segmentation",
+        lambda name, _: LinearSegmentation(name, steps=1562, rate=1e-3, **_CITYSCAPES),
+        "The same for Cityscapes: 1,562 steps of 64 at 896 px, tested at 1024 px.",
+    ),
+    "fcn/cotap": Preset(
+        "segmentation",
+        lambda name, _: FCNSegmentation(name),
+        "A small convolutional network on frozen patches: 3,125 steps of 128, tested at 448 px.",
+    ),
+    "fcn/cotap-voc": Preset(
+        "segmentation",
+        lambda name, _: FCNSegmentation(name, test_px=336),
+        "The same for VOC: tested at 336 px.",
+    ),
+    "fcn/cotap-cityscapes": Preset(
+        "segmentation",
+        lambda name, _: FCNSegmentation(name, steps=6250, **_CITYSCAPES),
+        "The same for Cityscapes: 6,250 steps of 64 at 896 px, tested at 1024 px.",
+    ),
+    "fcn/cotap-short": Preset(
+        "segmentation",
+        lambda name, facts: short.fcn(name, facts.side_px),
+        "The same in 300 steps of 32 at the images' own size.",
+    ),
+    "linseg/leopart": Preset(
+        "segmentation",
+        lambda name, _: LinearLeopart(name),
+        "A linear layer on frozen patches, labels and scores at 100 px: 25 epochs at 448 px.",
+    ),
+    "linseg/leopart-short": Preset(
+        "segmentation",
+        lambda name, facts: short.leopart(name, facts.side_px),
+        "The same in 10 epochs at the images' own size.",
+    ),
+    "linseg/dinov2": Preset(
+        "segmentation",
+        lambda name, _: LinearDINOv2(name),
+        "Normalisation and a linear layer, labels at full size: 40,000 steps of 16 at 512 px.",
+    ),
+    "linseg/dinov2-short": Preset(
+        "segmentation",
+        lambda name, facts: short.dinov2(name, facts.side_px),
+        "The same in 300 steps at the images' own size.",
     ),
     "overcluster/leopart": Preset(
         "segmentation",

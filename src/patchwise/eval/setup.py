@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 
 from patchwise.checks import check_within
+from patchwise.data.labelled import LabelledData
 from patchwise.data.segmentation import SegmentationData
 from patchwise.environment import peak_bytes
 from patchwise.eval.results import STORED, DataIdentity, Fingerprint, Setting
@@ -101,6 +102,11 @@ def start(settings: Preset, data: DataIdentity, subject: Subject) -> Setup:
 def identify_segmentation(data: SegmentationData) -> DataIdentity:
     """Return name, sizes and digest of labelled images."""
     return DataIdentity(data.name, len(data.fit), len(data.test), data.fingerprint())
+
+
+def identify_labelled(data: LabelledData) -> DataIdentity:
+    """Return name, sizes and digest of images with a class each."""
+    return DataIdentity(data.name, len(data.fit), len(data.test_labels), data.fingerprint())
 
 
 def _describe(device: torch.device) -> str:

@@ -5,7 +5,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from patchwise.errors import RangeError
-from patchwise.models.backbone import Backbone, BackboneOutput
+from patchwise.models.backbone import Backbone, BackboneOutput, HasBlocks
 from patchwise.normalisation import normalise
 
 
@@ -16,7 +16,31 @@ def look(backbone: Backbone, pixels: UInt8[Tensor, "B 3 H W"]) -> BackboneOutput
     Raises:
         RangeError: A feature is not finite: such a backbone has no score.
     """
-    output = backbone(normalise(pixels.to(backbone.device).float() / 255))
+    return _checked(backbone(_prepared(backbone, pixels)))
+
+
+@torch.no_grad()
+def look_at_blocks(
+    backbone: Backbone, pixels: UInt8[Tensor, "B 3 H W"], *, count: int
+) -> tuple[BackboneOutput, ...]:
+    """Return the features that each of the last ``count`` blocks gives; see `look`.
+
+    Raises:
+        RangeError: There are not as many blocks, or the backbone cannot tell.
+    """
+    if not isinstance(backbone, HasBlocks):
+        raise RangeError(
+            f"evaluate: the model must have last_blocks(images, count=...) for features of {count} "
+            f"blocks, got {type(backbone).__name__}; use --set blocks=1 --set mean_patch=true"
+        )
+    return tuple(map(_checked, backbone.last_blocks(_prepared(backbone, pixels), count=count)))
+
+
+def _prepared(backbone: Backbone, pixels: Tensor) -> Tensor:
+    return normalise(pixels.to(backbone.device).float() / 255)
+
+
+def _checked(output: BackboneOutput) -> BackboneOutput:
     cls, patches = output.cls.float(), output.patches.float()
     for name, features in (("CLS", cls), ("patch", patches)):
         if not features.isfinite().all():

@@ -43,3 +43,16 @@ class Backbone(Protocol):
         self, images: Float[Tensor, "B 3 H W"], *, attention: bool = False
     ) -> BackboneOutput:
         """Return the features of ``images``, which are normalised as in training."""
+
+
+@runtime_checkable
+class HasBlocks(Protocol):
+    """A backbone that also tells what its blocks before the last one see."""
+
+    def last_blocks(
+        self, images: Float[Tensor, "B 3 H W"], *, count: int
+    ) -> tuple[BackboneOutput, ...]:
+        """Return what each of the last ``count`` blocks gives, the last one last.
+
+        All go through the backbone's final normalisation.
+        """

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from patchwise.checks import check_within
 from patchwise.configs.backbone import Interpolation, ViTConfig
 from patchwise.errors import RangeError, ShapeError
 from patchwise.models.attention import Attention
@@ -181,6 +182,27 @@ class ViT(nn.Module):
         to_patches = self.last_block.cls_attention(tokens)[..., first:] if attention else None
         tokens = self.norm(self._run(self.last_block, tokens, kept, -1))
         return BackboneOutput(tokens[:, 0], tokens[:, first:], grid, to_patches)
+
+    def last_blocks(
+        self, images: Float[Tensor, "B 3 H W"], *, count: int
+    ) -> tuple[BackboneOutput, ...]:
+        """Return what each of the last ``count`` blocks gives, after the one LayerNorm.
+
+        The last one's is that of `forward`, in evaluation.
+
+        Raises:
+            RangeError: There are not as many blocks.
+        """
+        check_within("ViT.last_blocks", 1, len(self.blocks), count=count)
+        tokens, grid = self.embed(images)
+        first = 1 + self.config.registers
+        outputs = []
+        for index, block in enumerate(self.blocks):
+            tokens = self._run(block, tokens, None, index)
+            if index >= len(self.blocks) - count:
+                seen = self.norm(tokens)
+                outputs.append(BackboneOutput(seen[:, 0], seen[:, first:], grid))
+        return tuple(outputs)
 
     def before_last_block(
         self, images: Float[Tensor, "B 3 H W"], kept: Bool[Tensor, "B depth 2"] | None = None
