@@ -1,7 +1,5 @@
 """The demo: that it runs, resumes and tells the truth. That it learns is shown in studies/."""
 
-import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +7,13 @@ import pytest
 
 from patchwise import demo as demo_module
 from patchwise.api.validation import read_evaluations, write_evaluations
-from patchwise.data.segmentation import SegmentationSource
 from patchwise.demo import demo
 from patchwise.errors import CheckpointError
+from patchwise.eval import short
 from patchwise.eval.incontext import InContext
-from patchwise.eval.linseg import LinearSegmentation
 from patchwise.eval.results import ClassificationResult, headline
-from patchwise.eval.squares import Squares
 from patchwise.training.folder import RunFolder
 from patchwise.training.log import read_log
-
-_batches = LinearSegmentation._batches
-
-
-def few_batches(self: LinearSegmentation, source: SegmentationSource) -> Iterator[Squares]:
-    return itertools.islice(_batches(self, source), 3)
 
 
 @pytest.fixture
@@ -33,7 +23,7 @@ def two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
         "SHORT",
         {"train.epochs": 2 / 625, "optim.warmup_epochs": 0.001, "data.workers": 0},
     )
-    monkeypatch.setattr(LinearSegmentation, "_batches", few_batches)
+    monkeypatch.setattr(short, "_STEPS", 3)
 
 
 @pytest.mark.usefixtures("two_steps")
