@@ -16,7 +16,11 @@ IDS = np.arange(4)
 
 def crops_of(size: tuple[int, int], count: int = 400, **changed: Any) -> list[Crop]:
     """Many crops of one image."""
-    values = {"area_frac": (0.64, 1.0), "aspect": (3 / 4, 4 / 3), "flip_prob": 0.5} | changed
+    values: dict[str, Any] = {
+        "area_frac": (0.64, 1.0),
+        "aspect": (3 / 4, 4 / 3),
+        "flip_prob": 0.5,
+    } | changed
     crops = CropRange(**values)
     return [crops.place(size, draw) for draw in crops.draw(np.arange(count), seed=0, epoch=0)]
 

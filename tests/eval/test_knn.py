@@ -10,7 +10,7 @@ from torch import Tensor
 
 from patchwise.errors import RangeError, ShapeError
 from patchwise.eval import knn as module
-from patchwise.eval.knn import KNN, knn_result
+from patchwise.eval.knn import KNN, knn_result, nearest
 from tests.eval.test_results import MARK
 
 CLASSES = 4
@@ -127,6 +127,28 @@ def test_extreme_temperatures_are_the_nearest_and_the_count(
         assert (votes.argmax(1) == nearest.argmax(1)).all()
     else:
         torch.testing.assert_close(votes.round().sum(1), torch.full((30,), 7).to(dtype))
+
+
+@pytest.mark.parametrize("leave_one_out", [False, True])
+def test_one_search_serves_every_k(leave_one_out: bool) -> None:
+    memory, labels = features(30, 8), classes_of(30, 8)
+    found = nearest(memory, memory, labels, k=20, leave_one_out=leave_one_out)
+    for k, temperature in ((1, 0.07), (5, 0.2), (20, 1.0)):
+        knn = KNN(k, temperature)
+        alone = knn.classify(memory, memory, labels, leave_one_out=leave_one_out)
+        assert torch.equal(knn.vote(found, classes=CLASSES), alone)
+    wider = KNN(5).vote(found, classes=CLASSES + 2)
+    assert wider.shape == (30, CLASSES + 2)
+    assert not wider[:, CLASSES:].any()
+
+
+def test_neighbours_come_in_order() -> None:
+    query, memory, labels = features(4, 9), features(13, 10), torch.arange(13)
+    found = nearest(query, memory, labels, k=12)
+    assert (found.cosine.diff(dim=1) <= 0).all()
+    for row, one in zip(found.labels.tolist(), query.tolist(), strict=True):
+        by_hand = [plain_cosine(one, memory[j].tolist()) for j in range(13)]
+        assert row == sorted(range(13), key=lambda j: -by_hand[j])[:12]
 
 
 def test_scores_are_shares_of_right_guesses() -> None:

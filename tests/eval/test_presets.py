@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from patchwise.errors import ChoiceError, ConfigError
+from patchwise.eval.fcn import FCNSegmentation
 from patchwise.eval.images import KNNImages
 from patchwise.eval.incontext import InContext
 from patchwise.eval.linseg import LinearSegmentation
@@ -21,7 +22,9 @@ def published(name: str) -> Any:
 
 
 def test_published_settings_do_not_depend_on_the_data() -> None:
-    for name in ("knn/dino", "incontext/hummingbird", "linseg/cotap"):
+    for name in PROTOCOLS:
+        if name.endswith("-short"):
+            continue
         assert make_protocol(name, Facts(5000, 16), {}) == published(name)
 
 
@@ -47,13 +50,57 @@ def test_the_papers_numbers_of_clusters() -> None:
     assert published("unsupseg/stego-short").size_px == 96
 
 
+def test_the_numbers_for_single_data_sets() -> None:
+    usual, fcn = LinearSegmentation("linseg/cotap"), FCNSegmentation("fcn/cotap")
+    city: Any = {
+        "batch": 64, "train_px": 896, "test_px": 1024, "area_frac": (0.36, 1.0),
+        "native_labels": True,
+    }  # fmt: skip
+    expected = {
+        "linseg/cotap-coco27": dataclasses.replace(usual, batch=256, steps=390),
+        "linseg/cotap-cityscapes": dataclasses.replace(usual, steps=1562, rate=1e-3, **city),
+        "fcn/cotap-voc": dataclasses.replace(fcn, test_px=336),
+        "fcn/cotap-cityscapes": dataclasses.replace(fcn, steps=6250, **city),
+    }
+    for name, protocol in expected.items():
+        assert published(name) == dataclasses.replace(protocol, preset=name)
+
+
+def test_the_numbers_of_other_heads() -> None:
+    fcn = published("fcn/cotap")
+    assert (fcn.steps, fcn.batch, fcn.rate, fcn.end_rate) == (3125, 128, 3e-3, 1e-4)
+    assert (fcn.test_px, fcn.widths, fcn.dropout) == (448, (512, 384, 256), 0.1)
+    leopart = published("linseg/leopart")
+    assert (leopart.size_px, leopart.label_px, leopart.batch) == (448, 100, 120)
+    assert (leopart.rate, leopart.momentum, leopart.weight_decay) == (0.01, 0.9, 1e-4)
+    assert (leopart.epochs, leopart.drop_epoch, leopart.area_frac) == (25, 20, (0.8, 1.0))
+    dinov2 = published("linseg/dinov2")
+    assert (dinov2.short_px, dinov2.window_px, dinov2.stride_px) == (512, 512, 341)
+    assert (dinov2.steps, dinov2.batch, dinov2.warmup_steps) == (40_000, 16, 1500)
+    assert (dinov2.rate, dinov2.weight_decay, dinov2.scale) == (1e-3, 1e-4, (0.5, 2.0))
+
+
+def test_the_numbers_of_linear_layers_and_grids() -> None:
+    for dim, blocks in ((384, 4), (768, 1)):
+        dino: Any = make_protocol("linear/dino", Facts(500, 16, dim), {})
+        assert (dino.blocks, dino.mean_patch) == (blocks, blocks == 1)
+    assert (dino.rate_per_256, dino.batch, dino.epochs, dino.momentum) == (1e-3, 1024, 100, 0.9)
+    assert (dino.resize_px, dino.crop_px, dino.area_frac) == (256, 224, (0.08, 1.0))
+    cotap = published("linear/cotap")
+    assert (cotap.steps, cotap.batch, cotap.rate) == (5000, 256, 1e-3)
+    grid = published("knn/cotap")
+    assert grid.k == (5, 10, 20, 50, 100)
+    assert grid.temperature == (0.05, 0.07, 0.1, 0.15, 0.2)
+    assert published("knn/dino").other_k == (10, 100, 200)
+
+
 def test_short_forms_see_the_images_own_size_in_whole_patches() -> None:
     for name in PROTOCOLS:
         if name.endswith("-short"):
             sides = {
                 value
                 for key, value in dataclasses.asdict(published(name)).items()
-                if key in ("size_px", "crop_px", "train_px", "test_px")
+                if key in ("size_px", "crop_px", "train_px", "test_px", "window_px", "short_px")
             }
             assert sides == {96}, name
 

@@ -68,7 +68,9 @@ def test_pixels_of_all_images_are_counted() -> None:
     images = [Seen(torch.zeros(1, 1, 1, 1), [label]) for label in labels]
     guess = {(1, 2): torch.tensor([[0, 2]]), (2, 1): torch.tensor([[2], [1]])}
     matrix = count_classes(
-        images, lambda seen: [guess[tuple(label.shape)] for label in seen.labels], colour_data()
+        images,
+        lambda seen: [guess[label.shape[0], label.shape[1]] for label in seen.labels],
+        colour_data(),
     )
     assert matrix.counts.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 1]]
     assert len(matrix.by_image) == 2

@@ -66,12 +66,20 @@ def test_gradients_are_those_of_the_mean_over_labelled_pixels(
 
 def test_a_step_goes_against_the_gradient_at_the_rate_it_is_told() -> None:
     one = learner()
-    before = one.head.linear.weight.detach().clone()  # type: ignore[union-attr]
+    assert isinstance(one.head, LinearHead)
+    weight = one.head.linear.weight
+    before = weight.detach().clone()
+    weights = {name: value.clone() for name, value in one.head.state_dict().items()}
     squares = Squares(PIXELS, torch.randint(3, (5, 16, 24), generator=DRAW).to(torch.uint8))
     one.step(squares, rate=0.25)
-    gradient = one.head.linear.weight.grad  # type: ignore[union-attr]
-    torch.testing.assert_close(one.head.linear.weight, before - 0.25 * gradient)  # type: ignore[union-attr, operator]
-    one.step(squares, rate=0.0)  # gradients start from 0 again
+    assert weight.grad is not None
+    first = weight.grad.clone()
+    torch.testing.assert_close(weight.detach(), before - 0.25 * first)
+    one.head.load_state_dict(weights)
+    one.head.eval()
+    one.step(squares, rate=0.0)
+    assert torch.equal(weight, before)
+    torch.testing.assert_close(weight.grad, first)  # it starts from 0 again
     assert one.head.training
 
 
@@ -118,7 +126,8 @@ def test_test_images_are_squashed_and_their_labels_as_wanted(native: bool) -> No
 def test_predictions_are_the_enlarged_scores_of_the_head_in_testing() -> None:
     one = learner()
     seen = next(one.see_squares(DATA.test, range(4), size_px=32, native_labels=False))
-    maps = one.head(seen.features).detach()
+    maps = one.maps(seen.features)
+    assert not maps.requires_grad
     expected = F.interpolate(maps, size=(32, 32), mode="bilinear").argmax(dim=1)
     assert torch.equal(torch.stack(list(one.predict(seen))), expected)
     assert not one.head.training

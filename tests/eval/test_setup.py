@@ -2,13 +2,15 @@
 
 import dataclasses
 import time
+from pathlib import Path
 
+from patchwise.data.labelled import open_labelled_data
 from patchwise.data.segmentation import open_segmentation
 from patchwise.eval.incontext import InContext
-from patchwise.eval.results import STORED
-from patchwise.eval.setup import identify_segmentation, start
+from patchwise.eval.results import STORED, DataIdentity
+from patchwise.eval.setup import identify_labelled, identify_segmentation, start
 from patchwise.version import __version__
-from tests.eval.tiny import Sighted, subject_of
+from tests.eval.tiny import Sighted, save_colours, subject_of
 
 
 def test_settings_are_all_fields_but_name_and_seed() -> None:
@@ -21,6 +23,11 @@ def test_settings_are_all_fields_but_name_and_seed() -> None:
     assert (mark.data.name, mark.data.fit, mark.data.test) == ("scenes", 400, 200)
     assert mark.packages["patchwise"] == __version__
     assert "threads" in mark.device
+
+
+def test_images_with_classes_are_identified_by_both_parts(tmp_path: Path) -> None:
+    data = open_labelled_data(save_colours(tmp_path, {"train": 4, "val": 2}))
+    assert identify_labelled(data) == DataIdentity(tmp_path.name, 4, 2, data.fingerprint())
 
 
 def test_the_clock_runs_from_the_start() -> None:

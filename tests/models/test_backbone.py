@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from patchwise.configs.backbone import ViTConfig
-from patchwise.models.backbone import Backbone, BackboneOutput
+from patchwise.models.backbone import Backbone, BackboneOutput, HasBlocks
 from patchwise.models.vit import ViT
 
 
@@ -39,6 +39,12 @@ def test_a_vit_and_a_plain_class_are_both_backbones() -> None:
         assert output.patches.shape == (2, 8, backbone.dim)
         assert output.grid == (2, 4)
         assert output.attention is None
+
+
+def test_a_vit_tells_of_its_blocks_and_a_plain_class_need_not() -> None:
+    vit = ViT(ViTConfig(dim=12, depth=2, heads=3, patch_px=4, image_px=8))
+    assert isinstance(vit, HasBlocks)
+    assert not isinstance(PatchColours(), HasBlocks)
 
 
 def test_an_output_cannot_be_changed() -> None:

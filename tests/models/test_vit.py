@@ -150,6 +150,34 @@ def test_attention_is_that_of_the_last_block_over_all_tokens(redraw: Redraw) -> 
     torch.testing.assert_close(attention.sum(-1), 1 - weights[:, :, :3].sum(-1))
 
 
+@pytest.mark.parametrize("registers", [0, 2])
+def test_each_of_the_last_blocks_is_the_last_of_a_shorter_vit(
+    registers: int, redraw: Redraw
+) -> None:
+    vit = make_vit(replace(CONFIG, depth=3, registers=registers), redraw)
+    images = torch.rand(2, 3, 16, 24)
+    outputs = vit.last_blocks(images, count=3)
+    assert len(vit.last_blocks(images, count=2)) == 2
+    for found, same in zip(outputs[1:], vit.last_blocks(images, count=2), strict=True):
+        assert torch.equal(found.cls, same.cls)
+    for depth, found in zip((1, 2, 3), outputs, strict=True):
+        shorter = make_vit(replace(CONFIG, depth=depth, registers=registers), redraw)
+        weights = vit.state_dict()
+        shorter.load_state_dict({name: weights[name] for name in shorter.state_dict()})
+        expected = shorter(images)
+        torch.testing.assert_close(found.cls, expected.cls)
+        torch.testing.assert_close(found.patches, expected.patches)
+        assert found.grid == expected.grid
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("count", [0, 4])
+def test_only_blocks_that_there_are_can_be_asked_for(count: int, redraw: Redraw) -> None:
+    vit = make_vit(replace(CONFIG, depth=3), redraw)
+    with pytest.raises(RangeError, match=rf"count must lie in \[1, 3\], got {count}"):
+        vit.last_blocks(torch.rand(1, 3, 16, 16), count=count)
+
+
 def test_asking_for_attention_changes_no_feature(redraw: Redraw) -> None:
     vit = make_vit(CONFIG, redraw)
     images = torch.randn(2, 3, 16, 16)
