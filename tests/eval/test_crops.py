@@ -58,6 +58,7 @@ def test_they_lie_everywhere() -> None:
         assert 0 <= min(starts) < 2
         assert 48 < max(starts) <= 50
         assert 23 < np.mean(starts) < 27
+    assert abs(np.corrcoef([crop.box[:2] for crop in crops], rowvar=False)[0, 1]) < 0.2
 
 
 @pytest.mark.parametrize(

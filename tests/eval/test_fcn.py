@@ -10,7 +10,8 @@ import torch
 from patchwise.errors import RangeError
 from patchwise.eval.fcn import FCNSegmentation
 from patchwise.eval.heads import UpsamplingHead
-from tests.eval.tiny import Sighted, colour_data, subject_of
+from tests.eval.test_segmentation_probe import train
+from tests.eval.tiny import ColourBlocks, Sighted, colour_data, subject_of
 
 PROTOCOL = FCNSegmentation(
     "p", train_px=32, test_px=32, steps=60, batch=8, rate=0.05, widths=(16,),
@@ -23,6 +24,20 @@ def test_the_rate_falls_along_half_a_cosine() -> None:
     for step in (0, 1, 1562, 3124):
         share = (1 + math.cos(math.pi * step / 3125)) / 2
         assert published.rate_at(step) == pytest.approx(1e-4 + (3e-3 - 1e-4) * share)
+
+
+def test_every_step_has_its_rate() -> None:
+    noting = train(replace(PROTOCOL, steps=5), ColourBlocks(8))[0]
+    assert noting.rates == [replace(PROTOCOL, steps=5).rate_at(step) for step in range(5)]
+
+
+def test_what_is_dropped_depends_on_the_seed() -> None:
+    seeds = set()
+    for seed in range(3):
+        head = replace(PROTOCOL, seed=seed).make_head(3, 3)
+        assert isinstance(head, UpsamplingHead)
+        seeds.add(head.seed)
+    assert len(seeds) == 3
 
 
 def test_the_published_head_has_three_blocks() -> None:

@@ -11,7 +11,9 @@ from sklearn.linear_model import LogisticRegression
 
 from patchwise.data.labelled import LabelledData, open_labelled_data
 from patchwise.errors import DataError, RangeError
+from patchwise.eval import linear_cotap as module
 from patchwise.eval.linear_cotap import LinearCoTAP
+from patchwise.eval.linear_dino import score_features
 from patchwise.features.read import read_cls
 from patchwise.features.transform import CentreCrop
 from patchwise.models.backbone import BackboneOutput
@@ -56,6 +58,24 @@ def test_more_steps_learn_more_and_the_seed_draws(data: LabelledData) -> None:
     accuracies = {replace(few, seed=seed).run(subject, data).accuracy for seed in range(4)}
     assert len(accuracies) > 1
     assert few.run(subject, data).accuracy == few.run(subject, data).accuracy
+
+
+def test_batches_follow_from_the_seed(data: LabelledData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same weights at first, another seed still gives other scores."""
+    monkeypatch.setattr(module, "draw_head", lambda make, *_, device: make().to(device))
+    few = replace(PROTOCOL, steps=2, batch=4, rate=1.0)
+    scores: list[torch.Tensor] = []
+
+    def noting(head: torch.nn.Linear, features: torch.Tensor) -> torch.Tensor:
+        scores.append(head.weight.detach())
+        return score_features(head, features)
+
+    monkeypatch.setattr(module, "score_features", noting)
+    for seed in (0, 0, 1):
+        torch.manual_seed(0)
+        replace(few, seed=seed).run(subject_of(Blurred()), data)
+    assert torch.equal(scores[0], scores[1])
+    assert not torch.equal(scores[0], scores[2])
 
 
 @pytest.mark.bad_input

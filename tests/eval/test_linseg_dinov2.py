@@ -119,24 +119,25 @@ def test_predictions_are_means_of_windows_at_the_labels_own_size(backbone: Sight
     protocol = replace(PROTOCOL, short_px=40, window_px=32, stride_px=16)
     head = NormalisedHead(3, 3).eval()
     with torch.no_grad():
-        head.linear.weight.mul_(100)
+        head.linear.weight.copy_(torch.eye(3)[..., None, None])  # rows against columns
     learner: Learner = protocol.learner(subject_of(backbone), head)
-    source = Coordinates(80, 100)
+    source = Coordinates(60, 80)
     (seen,) = protocol.see(learner, source, [2])
-    windows = 2 * 3  # of an image of 40 x 50
+    windows = 2 * 3  # of an image of 40 x 53
     side = -(-32 // backbone.patch_px)
     assert seen.features.shape == (windows, side, side, 3)
-    assert seen.labels[0].shape == (80, 100)
+    assert seen.labels[0].shape == (60, 80)
     maps = head(seen.features).detach()
-    total, count = torch.zeros(3, 40, 50), torch.zeros(40, 50)
+    total, count = torch.zeros(3, 40, 53), torch.zeros(40, 53)
     for row, top in enumerate((0, 8)):
-        for column, left in enumerate((0, 16, 18)):
+        for column, left in enumerate((0, 16, 21)):
             scores = F.interpolate(maps[row * 3 + column][None], size=(32, 32), mode="bilinear")
             total[:, top : top + 32, left : left + 32] += scores[0]
             count[top : top + 32, left : left + 32] += 1
-    enlarged = F.interpolate((total / count)[None], size=(80, 100), mode="bilinear")
+    enlarged = F.interpolate((total / count)[None], size=(60, 80), mode="bilinear")
     (classes,) = protocol.predict(learner, seen)
     assert (classes == enlarged[0].argmax(dim=0)).float().mean() > 0.999
+    assert 0.2 < (classes == 0).float().mean() < 0.8
 
 
 def test_it_learns_and_the_best_epoch_stands_beside_the_last() -> None:

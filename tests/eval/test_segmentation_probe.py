@@ -10,6 +10,7 @@ import torch
 from patchwise.data.segmentation import SegmentationSource
 from patchwise.errors import RangeError
 from patchwise.eval.linseg import LinearSegmentation
+from patchwise.eval.segmentation_probe import SegmentationProbe
 from patchwise.eval.segmentation_training import Learner
 from patchwise.eval.squares import Squares
 from tests.eval.sources import Coordinates
@@ -32,7 +33,7 @@ class Noting:
         self.rates.append(rate)
 
 
-def train(protocol: LinearSegmentation, source: SegmentationSource) -> tuple[Noting, list[int]]:
+def train(protocol: SegmentationProbe, source: SegmentationSource) -> tuple[Noting, list[int]]:
     noting = Noting()
     steps: Iterator[int] = protocol.train(cast(Learner, noting), source)
     return noting, list(steps)

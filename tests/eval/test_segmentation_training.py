@@ -1,5 +1,6 @@
 """How heads learn: gradients against autograd in one piece, and what they see."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from patchwise.eval import segmentation_training as module
 from patchwise.eval.heads import LinearHead
 from patchwise.eval.linseg import LinearSegmentation
+from patchwise.eval.seen import Seen
 from patchwise.eval.segmentation_training import Learner, Probe, backward, run_probe
 from patchwise.eval.squares import Squares, read_squares
 from patchwise.features.look import look
@@ -121,6 +123,29 @@ def test_test_images_are_squashed_and_their_labels_as_wanted(native: bool) -> No
         else:
             assert label.shape == (16, 16)
             assert (label[0].diff() >= 1).all()
+
+
+def test_labels_are_those_of_the_images_in_every_batch() -> None:
+    one, source, ids = learner(batch=2), ColourBlocks(8), [7, 1, 4, 0, 2]
+    found = list(one.see_squares(source, ids, size_px=32, native_labels=False))
+    labels = [label for seen in found for label in seen.labels]
+    for index, label in zip(ids, labels, strict=True):
+        assert torch.equal(label, torch.from_numpy(source.label(index)))
+
+
+class Falling(LinearSegmentation):
+    """Predicts the right classes only in the first test of all."""
+
+    def predict(self, learner: Learner, seen: Seen) -> Iterator[Tensor]:
+        good = not hasattr(learner.head, "tested")
+        yield from (label.long() if good else (label.long() + 1) % 3 for label in seen.labels)
+        learner.head.tested = True  # type: ignore[assignment]
+
+
+def test_the_best_score_is_that_of_any_test_and_the_score_that_of_the_last() -> None:
+    protocol = Falling("p", train_px=16, test_px=32, steps=9, batch=8, half_precision=False)
+    result = run_probe(protocol, subject_of(Sighted()), DATA)
+    assert (result.best_miou, result.miou) == (1.0, 0.0)
 
 
 def test_predictions_are_the_enlarged_scores_of_the_head_in_testing() -> None:
