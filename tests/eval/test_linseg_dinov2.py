@@ -14,7 +14,7 @@ from patchwise.eval.linseg_dinov2 import LinearDINOv2
 from patchwise.eval.segmentation_training import Learner
 from patchwise.randomness import random_uniform
 from tests.eval.sources import Coordinates
-from tests.eval.test_segmentation_probe import Noting
+from tests.eval.test_segmentation_probe import noting_learner
 from tests.eval.tiny import ColourBlocks, Sighted, colour_data, subject_of
 
 PROTOCOL = LinearDINOv2(
@@ -100,8 +100,7 @@ def test_the_optimiser_is_the_published_one() -> None:
 
 
 def test_steps_and_tests() -> None:
-    noting: Any = Noting()
-    noting.subject = subject_of(Sighted())
+    noting = noting_learner()
     tested = list(replace(PROTOCOL, steps=20).train(noting, ColourBlocks(24)))
     assert tested == [3, 6, 9, 12, 15, 18, 20]
     assert noting.rates[1] == pytest.approx(0.1 * 19 / 20 * (1 - 4 / 5), rel=1e-4)

@@ -1,8 +1,7 @@
 """Linear segmentation at 100 pixels: sizes, schedule, and the order of layer and enlargement."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -11,18 +10,16 @@ from torch.nn import functional as F
 from patchwise.errors import RangeError
 from patchwise.eval.heads import LinearHead
 from patchwise.eval.linseg_leopart import LinearLeopart, thin
-from patchwise.eval.segmentation_training import Learner
 from tests.eval.sources import Coordinates
-from tests.eval.test_segmentation_probe import Noting
+from tests.eval.test_segmentation_probe import Noting, noting_learner
 from tests.eval.tiny import ColourBlocks, Sighted, colour_data, subject_of
 
 PROTOCOL = LinearLeopart("p", size_px=32, label_px=10, epochs=6, drop_epoch=4, batch=8, rate=0.5)
 
 
 def train(protocol: LinearLeopart, count: int = 24) -> tuple[Noting, list[int]]:
-    noting = Noting()
-    steps: Iterator[int] = protocol.train(cast(Learner, noting), ColourBlocks(count))
-    return noting, list(steps)
+    noting = noting_learner()
+    return noting, list(protocol.train(noting, ColourBlocks(count)))
 
 
 @pytest.mark.parametrize(("size_px", "label_px"), [(448, 100), (32, 10), (224, 100), (20, 20)])

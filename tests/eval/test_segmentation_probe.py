@@ -1,6 +1,5 @@
 """What CoTAP's heads have in common: their crops, when they are tested, and their settings."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, cast
 
@@ -9,6 +8,7 @@ import torch
 
 from patchwise.data.segmentation import SegmentationSource
 from patchwise.errors import RangeError
+from patchwise.eval.heads import LinearHead
 from patchwise.eval.linseg import LinearSegmentation
 from patchwise.eval.segmentation_probe import SegmentationProbe
 from patchwise.eval.segmentation_training import Learner
@@ -21,22 +21,28 @@ PROTOCOL = LinearSegmentation(
 )
 
 
-class Noting:
-    """Takes steps of a learner without learning."""
+class Noting(Learner):
+    """Notes its steps instead of learning."""
 
-    def __init__(self) -> None:
-        self.squares: list[Squares] = []
-        self.rates: list[float] = []
+    squares: list[Squares]
+    rates: list[float]
 
     def step(self, squares: Squares, *, rate: float) -> None:
         self.squares.append(squares)
         self.rates.append(rate)
 
 
+def noting_learner() -> Noting:
+    head = LinearHead(3, 3)
+    noting = Noting(subject_of(Sighted()), head, torch.optim.SGD(head.parameters()))
+    object.__setattr__(noting, "squares", [])
+    object.__setattr__(noting, "rates", [])
+    return noting
+
+
 def train(protocol: SegmentationProbe, source: SegmentationSource) -> tuple[Noting, list[int]]:
-    noting = Noting()
-    steps: Iterator[int] = protocol.train(cast(Learner, noting), source)
-    return noting, list(steps)
+    noting = noting_learner()
+    return noting, list(protocol.train(noting, source))
 
 
 def test_crops_and_labels_have_their_sizes() -> None:

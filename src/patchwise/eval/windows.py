@@ -1,6 +1,6 @@
 """Large images seen through overlapping windows, whose scores are averaged.
 
-Letters: W windows, S side of a window in pixels, K classes, h w rows and columns of patches.
+Letters: P windows, S side of a window in pixels, H W pixels of the image, K classes, h w rows and columns of patches.
 """
 
 import numpy as np
@@ -37,7 +37,7 @@ def window_places(size: tuple[int, int], *, window_px: int, stride_px: int) -> l
 
 def cut_windows(
     image: UInt8[np.ndarray, "H W 3"], places: list[Place], *, window_px: int
-) -> UInt8[Tensor, "W 3 S S"]:
+) -> UInt8[Tensor, "P 3 S S"]:
     """Return the windows of an image."""
     parts = [image[top : top + window_px, left : left + window_px] for top, left in places]
     return torch.from_numpy(np.stack(parts)).movedim(-1, 1).contiguous()
@@ -64,7 +64,7 @@ def lay_on_mean(
 
 
 def average_windows(
-    maps: Float[Tensor, "W K h w"],
+    maps: Float[Tensor, "P K h w"],
     places: list[Place],
     size: tuple[int, int],
     *,
