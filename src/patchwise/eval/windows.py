@@ -1,6 +1,7 @@
 """Large images seen through overlapping windows, whose scores are averaged.
 
-Letters: P windows, S side of a window in pixels, H W pixels of the image, K classes, h w rows and columns of patches.
+Letters: P windows, S side of a window in pixels, H W pixels of the image, K classes, h w rows and
+columns of patches.
 """
 
 import numpy as np
