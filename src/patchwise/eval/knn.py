@@ -11,8 +11,7 @@ from patchwise.checks import check_positive
 from patchwise.errors import RangeError, ShapeError
 from patchwise.eval.bootstrap import bootstrap, share, shares_of_images
 from patchwise.eval.results import ClassificationResult, Fingerprint
-
-_CHUNK = 1024  # queries compared with the memory at a time
+from patchwise.ops.nearest import Nearest
 
 
 @dataclass(frozen=True)
@@ -64,16 +63,14 @@ class KNN:
         self._check(query, memory, labels)
         classes = int(labels.max()) + 1
         unit_query, unit_memory = F.normalize(query, dim=-1), F.normalize(memory, dim=-1)
+        nearest = Nearest(unit_query, self.k + leave_one_out)
+        nearest.offer(unit_memory, torch.arange(len(memory), device=memory.device))
+        cosine, index = nearest.values, nearest.index
+        if leave_one_out:
+            cosine, index = _without_itself(cosine, index)
+        weight = ((cosine - cosine[:, :1]) / self.temperature).exp()
         votes = unit_query.new_zeros(len(query), classes)
-        for start in range(0, len(query), _CHUNK):
-            cosine = unit_query[start : start + _CHUNK] @ unit_memory.T
-            if leave_one_out:
-                row = torch.arange(len(cosine))
-                cosine[row, start + row] = -torch.inf
-            nearest, index = cosine.topk(self.k, dim=-1)
-            weight = ((nearest - nearest[:, :1]) / self.temperature).exp()
-            votes[start : start + _CHUNK].scatter_add_(1, labels[index], weight)
-        return votes
+        return votes.scatter_add_(1, labels[index], weight)
 
     def _check(self, query: Tensor, memory: Tensor, labels: Tensor) -> None:
         if query.ndim != 2 or memory.ndim != 2 or query.shape[1] != memory.shape[1]:
@@ -90,6 +87,16 @@ class KNN:
             raise RangeError(
                 f"KNN.classify: memory must hold more than k={self.k} features, got {len(memory)}"
             )
+
+
+def _without_itself(
+    cosine: Float[Tensor, "Q J"], index: Int[Tensor, "Q J"]
+) -> tuple[Float[Tensor, "Q k"], Int[Tensor, "Q k"]]:
+    """Drop query i from its own neighbours; the last one where others are just as near."""
+    own = index == torch.arange(len(index), device=index.device)[:, None]
+    own[:, -1] |= ~own.any(dim=1)
+    shape = (len(index), index.shape[1] - 1)
+    return cosine[~own].reshape(shape), index[~own].reshape(shape)
 
 
 def knn_result(
