@@ -37,6 +37,7 @@ class Case:
     protocol: Any
     data: Any
     chance: float
+    other: dict[str, Any] = dataclasses.field(default_factory=dict)  # where `OTHER` is its own
 
     def run(self, backbone: Any = None, *, at_once: int = 32, **settings: Any) -> Result:
         protocol = replace(self.protocol, **settings)
@@ -51,10 +52,15 @@ OTHER: dict[str, Any] = {
     "area_frac": (0.5, 0.6), "aspect": (1.0, 1.0), "flip_prob": 0.0, "half_precision": True,
     "every_epoch": True, "resize_px": 24, "crop_px": 8, "label_px": 16, "clusters": 5, "dims": 2,
     "runs": 1, "iterations": 1, "restarts": 2, "points_per_cluster": 4, "images": 6, "patches": 8,
+    "sampling": "even", "search": "approximate", "cells": 2, "probes": 1,
 }  # fmt: skip
 
+CASES = (
+    "images", "patches", "incontext", "incontext-approximate", "linseg", "overcluster", "unsupseg"
+)  # fmt: skip
 
-@pytest.fixture(params=["images", "patches", "incontext", "linseg", "overcluster", "unsupseg"])
+
+@pytest.fixture(params=CASES)
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
     name, data = request.param, colour_data()
     if name == "images":
@@ -62,6 +68,9 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
         return Case(KNNImages("p", k=4, resize_px=20, crop_px=16), labelled, 0.5)
     if name == "patches":
         return Case(KNNPatches("p", size_px=32), data, 1 / 3)
+    if name == "incontext-approximate":
+        nearly = InContext("p", size_px=32, k=10, search="approximate", cells=9, probes=4)
+        return Case(nearly, data, 1 / 3, other={"search": "exact"})
     if name == "incontext":
         return Case(InContext("p", size_px=32, memory=200, k=10), data, 1 / 3)
     if name == "overcluster":
@@ -102,7 +111,7 @@ def test_every_setting_is_in_the_fingerprint(case: Case) -> None:
     names = [f.name for f in dataclasses.fields(case.protocol) if f.name not in ("preset", "seed")]
     told = {case.run().fingerprint.protocol}
     for name in names:
-        told.add(case.run(**{name: OTHER[name]}).fingerprint.protocol)
+        told.add(case.run(**{name: {**OTHER, **case.other}[name]}).fingerprint.protocol)
     told |= {case.run(seed=1).fingerprint.protocol, case.run(preset="q").fingerprint.protocol}
     assert len(told) == len(names) + 3
 

@@ -48,7 +48,7 @@ def test_blocks_do_not_depend_on_where_they_are_kept() -> None:
 
 @pytest.mark.bad_input
 def test_too_full_a_disk_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = namedtuple("usage", "free")(2**30)  # noqa: PYI024
+    usage = namedtuple("usage", "free")(2**30)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DataError, match=r"must have 2.0 GiB free, got 1.0 in .*; set TMPDIR"):
         Vectors(2**20, 2**10, memory_bytes=2**20)
