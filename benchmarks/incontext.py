@@ -12,11 +12,11 @@ that grows from round to round up to a half: what crops that are shifted a littl
 queries are the 1,024 patches of each of 20 test images.
 
 The plain search is what is done where nothing cleverer is: blocks of 16,384 vectors in float32,
-`topk`, and `topk` of what was best so far and what is best now. It is timed on one block in
-sixteen of the memory, in turn with ours in the same process, and counted sixteen times: its time
-is the same for every block; around each approximate search, on four blocks. Seconds are those of
-the processor, so that other programs count little. Peaks are of a whole process; the memory itself is a file which is
-read, not mapped, so that nothing of it counts but the block at hand.
+`topk`, and `topk` of what was best so far and what is best now. Its time is the same for every
+block; so it is timed on one block in sixteen of the memory, in turn with ours in the same process,
+and counted sixteen times; around each approximate search, on four blocks. Seconds are those of the
+processor, so that other programs count little. Peaks are of a whole process; the memory itself is
+a file which is read, not mapped, so that nothing of it counts but the block at hand.
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """Search of stored vectors: all of them, and in cells."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -35,13 +36,13 @@ class Stored:
 
 
 @pytest.fixture(params=[0, 10**9])
-def stored(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Stored:
+def stored(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stored]:
     monkeypatch.setattr(vectors, "_READ", 16 * 300)  # several blocks
     values = clustered(2000, 0)
     keys = Vectors(2000, 16, memory_bytes=request.param)
     keys.write(0, values)
-    request.addfinalizer(lambda: keys.__exit__(None, None, None))
-    return Stored(clustered(70, 1), values.half().float(), keys)
+    with keys:
+        yield Stored(clustered(70, 1), values.half().float(), keys)
 
 
 def test_exact_search_finds_what_a_plain_sort_finds(stored: Stored) -> None:
@@ -91,7 +92,7 @@ def test_neither_memory_nor_the_number_of_queries_matters(stored: Stored) -> Non
         assert other.keys.on_disk
         assert not cells.keys.on_disk
         whole = cells.nearest(stored.queries, 5, probes=3).index
-        parts = [other.nearest(part, 5, probes=3).index for part in stored.queries.split(11)]
+        parts = [other.nearest(part, 5, probes=3).index for part in torch.split(stored.queries, 11)]
     assert torch.equal(whole, torch.cat(parts))
 
 

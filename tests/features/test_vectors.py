@@ -1,15 +1,15 @@
 """Vectors in float16, in memory and on the disk."""
 
 import os
+import shutil
 import tempfile
-from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from patchwise.errors import DataError, RangeError
-from patchwise.features import vectors as module
 from patchwise.features.vectors import Vectors
 
 VALUES = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
@@ -48,8 +48,8 @@ def test_blocks_do_not_depend_on_where_they_are_kept() -> None:
 
 @pytest.mark.bad_input
 def test_too_full_a_disk_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = namedtuple("usage", "free")(2**30)
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage)
+    usage = SimpleNamespace(free=2**30)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DataError, match=r"must have 2.0 GiB free, got 1.0 in .*; set TMPDIR"):
         Vectors(2**20, 2**10, memory_bytes=2**20)
 
