@@ -110,17 +110,18 @@ def look_at(
 ) -> Iterator[Tensor]:
     """Yield the features of each image, [1, side, side, D], of unit length."""
     seen: list[Tensor] = []
-    for block in list(backbone.blocks)[-LAYERS:]:
-        block.register_forward_hook(
-            lambda *arguments: seen.append(arguments[-1][:, -SIDE * SIDE :])
-        )
+    hooks = [
+        block.register_forward_hook(lambda *passed: seen.append(passed[-1][:, -(SIDE**2) :]))
+        for block in list(backbone.blocks)[-LAYERS:]
+    ]
     transform = Squash(SIDE * backbone.patch_px)
     for index in range(len(source) if all_images else IMAGES):
         pixels = torch.from_numpy(transform(source.images.read(index))).movedim(-1, 0)[None]
         backbone(normalise(pixels.float() / 255))
-        features = torch.cat(seen[-LAYERS:], dim=-1)
+        yield F.normalize(torch.cat(seen, dim=-1), dim=-1).reshape(1, SIDE, SIDE, -1)
         seen.clear()
-        yield F.normalize(features, dim=-1).reshape(1, SIDE, SIDE, -1)
+    for hook in hooks:
+        hook.remove()
 
 
 def read_store(folder: Path) -> tuple[Tensor, Vectors]:
