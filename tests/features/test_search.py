@@ -1,5 +1,7 @@
 """Search of stored vectors: all of them, and in cells."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -112,6 +114,14 @@ def test_recall_is_the_share_that_was_found() -> None:
     exact = torch.tensor([[1, 2, 3], [4, 5, 6]])
     assert recall(exact, exact) == 1.0
     assert recall(torch.tensor([[3, 1, 9], [7, 8, -1]]), exact) == pytest.approx(2 / 6)
+
+
+def test_what_is_held_does_not_grow_with_the_memory() -> None:
+    """64 MiB more of vectors on the disk: the peak stays."""
+    command = [sys.executable, "-m", "tests.features.searching_process"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    first, second = map(float, done.stdout.split())
+    assert second - first < 24
 
 
 @pytest.mark.bad_input
