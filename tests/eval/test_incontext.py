@@ -1,5 +1,6 @@
 """Segmentation by retrieval, against the words of its definition."""
 
+import math
 from dataclasses import replace
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from patchwise.errors import ChoiceError, RangeError
 from patchwise.eval.incontext import InContext
 from patchwise.eval.metrics import ConfusionMatrix
 from patchwise.features.look import look
+from patchwise.features.search import nearest_exact
 from tests.eval.tiny import ColourBlocks, Sighted, colour_data, subject_of
 
 PROTOCOL = InContext("p", size_px=32, k=7, temperature=0.1)
@@ -58,6 +60,21 @@ def test_it_is_what_its_definition_says(unlabelled: float) -> None:
     result = PROTOCOL.run(subject_of(Sighted()), small)
     expected = slow_reference(PROTOCOL, small)
     assert list(result.iou.values()) == pytest.approx(expected, abs=1e-6)
+
+
+def test_scores_are_means_of_shares_weighted_by_their_words() -> None:
+    protocol = replace(PROTOCOL, temperature=0.3, k=4)
+    subject, data = subject_of(Sighted()), colour_data(unlabelled=0.4)
+    memory = protocol._remember(subject, data)
+    queries = protocol._queries(subject, data.test, range(3))
+    found = nearest_exact(queries, memory.keys, 4)
+    got = torch.cat(list(protocol._mixed(memory, found, 3, 2)))
+    shares = torch.from_numpy(memory.shares.toarray())
+    for place in range(3 * 16):
+        weights = [math.exp(float(c) / 0.3) for c in found.values[place]]
+        mixed = sum(w * shares[i] for w, i in zip(weights, found.index[place], strict=True))
+        image, row, column = place // 16, place % 16 // 4, place % 4
+        torch.testing.assert_close(got[image, :, row, column], mixed / sum(weights))
 
 
 def test_a_fraction_takes_other_images_for_other_seeds() -> None:

@@ -87,6 +87,8 @@ def test_each_vector_lies_in_the_cell_of_the_best_centre(stored: Stored) -> None
         best = scores.max(dim=1).values
         torch.testing.assert_close(scores[torch.arange(2000), own], best, atol=0.01, rtol=0)
         torch.testing.assert_close(cells.centres.norm(dim=1), torch.ones(10))
+        nearest = (cells.centres @ stored.values.T).max(dim=1).values
+        assert nearest.median() < 0.999  # means of many vectors, none of them
 
 
 def test_neither_memory_nor_the_number_of_queries_matters(stored: Stored) -> None:
