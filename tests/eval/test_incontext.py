@@ -63,7 +63,7 @@ def test_it_is_what_its_definition_says(unlabelled: float) -> None:
 
 
 def test_scores_are_means_of_shares_weighted_by_their_words() -> None:
-    protocol = replace(PROTOCOL, temperature=0.3, k=4)
+    protocol = replace(PROTOCOL, temperature=0.01, k=4)
     subject, data = subject_of(Sighted()), colour_data(unlabelled=0.4)
     memory = protocol._remember(subject, data)
     queries = protocol._queries(subject, data.test, range(3))
@@ -71,7 +71,7 @@ def test_scores_are_means_of_shares_weighted_by_their_words() -> None:
     got = torch.cat(list(protocol._mixed(memory, found, 3, 2)))
     shares = torch.from_numpy(memory.shares.toarray())
     for place in range(3 * 16):
-        weights = [math.exp(float(c) / 0.3) for c in found.values[place]]
+        weights = [math.exp((float(c) - 1) / 0.01) for c in found.values[place]]
         mixed = sum(w * shares[i] for w, i in zip(weights, found.index[place], strict=True))
         image, row, column = place // 16, place % 16 // 4, place % 4
         torch.testing.assert_close(got[image, :, row, column], mixed / sum(weights))

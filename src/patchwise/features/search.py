@@ -1,7 +1,6 @@
 """The most similar of many stored vectors, exactly or nearly so, in bounded memory."""
 
 from collections.abc import Iterator
-from typing import Self
 
 import torch
 from jaxtyping import Float, Int64
@@ -56,7 +55,7 @@ class Cells:
         sizes = cell.bincount(minlength=len(centres))
         self.starts = [0, *sizes.cumsum(0).tolist()]
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Cells":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -65,7 +64,7 @@ class Cells:
     @classmethod
     def build(
         cls, keys: Vectors, cells: int, *, seed: int, device: torch.device, memory_bytes: int
-    ) -> Self:
+    ) -> "Cells":
         """Sort stored vectors into cells.
 
         Args:

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
 import numpy as np
 import torch
@@ -50,7 +50,7 @@ class Vectors:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Vectors":
         return self
 
     def __exit__(
