@@ -63,11 +63,11 @@ def test_it_is_what_its_definition_says(unlabelled: float) -> None:
 
 
 def test_scores_are_means_of_shares_weighted_by_their_words() -> None:
-    protocol = replace(PROTOCOL, temperature=0.01, k=4)
+    protocol = replace(PROTOCOL, temperature=0.01, k=200)
     subject, data = subject_of(Sighted()), colour_data(unlabelled=0.4)
     memory = protocol._remember(subject, data)
     queries = protocol._queries(subject, data.test, range(3))
-    found = nearest_exact(queries, memory.keys, 4)
+    found = nearest_exact(queries, memory.keys, 200)
     got = torch.cat(list(protocol._mixed(memory, found, 3, 2)))
     shares = torch.from_numpy(memory.shares.toarray())
     for place in range(3 * 16):
