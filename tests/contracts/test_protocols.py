@@ -68,11 +68,11 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
         return Case(KNNImages("p", k=4, resize_px=20, crop_px=16), labelled, 0.5)
     if name == "patches":
         return Case(KNNPatches("p", size_px=32), data, 1 / 3)
-    if name == "incontext-approximate":
-        nearly = InContext("p", size_px=32, k=10, search="approximate", cells=9, probes=4)
-        return Case(nearly, data, 1 / 3, other={"search": "exact"})
-    if name == "incontext":
-        return Case(InContext("p", size_px=32, memory=200, k=10), data, 1 / 3)
+    if name.startswith("incontext"):
+        exact = InContext("p", size_px=32, memory=200, k=10)
+        nearly = replace(exact, search="approximate", cells=9, probes=4)
+        chosen = nearly if name.endswith("approximate") else exact
+        return Case(chosen, data, 1 / 3, other={"search": "exact"} if chosen is nearly else {})
     if name == "overcluster":
         few = Overclustering("p", 32, 32, clusters=12, runs=2, restarts=1, points_per_cluster=8)
         return Case(replace(few, iterations=10), data, 1 / 3)
