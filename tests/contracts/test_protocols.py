@@ -43,6 +43,7 @@ class Case:
     protocol: Any
     data: Any
     chance: float
+    other: dict[str, Any] = dataclasses.field(default_factory=dict)  # where `OTHER` is its own
 
     def run(self, backbone: Any = None, *, at_once: int = 32, **settings: Any) -> Result:
         protocol = replace(self.protocol, **settings)
@@ -60,7 +61,8 @@ OTHER: dict[str, Any] = {
     "weight_decay": 0.1, "short_px": 40, "window_px": 24, "stride_px": 8, "warmup_steps": 2,
     "widths": (8,), "scale": (1.0, 1.0), "most_of_class": 0.5, "blocks": 2, "mean_patch": False,
     "rate_per_256": 0.5, "clusters": 5, "dims": 2, "runs": 1, "iterations": 1, "restarts": 2,
-    "points_per_cluster": 4, "images": 6, "patches": 8,
+    "points_per_cluster": 4, "images": 6, "patches": 8, "sampling": "even",
+    "search": "approximate", "cells": 2, "probes": 1,
 }  # fmt: skip
 FEW = {"steps": 3, "warmup_steps": 1, "epochs": 1}
 OF_IMAGES = {
@@ -75,6 +77,9 @@ OF_IMAGES = {
 OF_PIXELS = {
     "patches": KNNPatches("p", size_px=32),
     "incontext": InContext("p", size_px=32, memory=200, k=10),
+    "incontext, approximate": InContext(
+        "p", size_px=32, memory=200, k=10, search="approximate", cells=9, probes=4
+    ),
     "linseg": LinearSegmentation(
         "p", train_px=32, test_px=32, steps=60, batch=8, rate=0.1, half_precision=False,
         every_epoch=False,
@@ -97,11 +102,18 @@ OF_PIXELS = {
     "unsupseg": UnsupervisedSegmentation("p", 32, patches=10, restarts=5),
 }  # fmt: skip
 
+CASES = (
+    "images", "patches", "incontext", "incontext-approximate", "linseg", "overcluster", "unsupseg"
+)  # fmt: skip
+
 
 @pytest.fixture(params=[*OF_IMAGES, *OF_PIXELS])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
     if request.param in OF_PIXELS:
-        return Case(OF_PIXELS[request.param], colour_data(), 1 / 3)
+        protocol = OF_PIXELS[request.param]
+        approximate = getattr(protocol, "search", "exact") != "exact"
+        other = {"search": "exact"} if approximate else {}
+        return Case(protocol, colour_data(), 1 / 3, other=other)
     labelled = open_labelled_data(save_colours(tmp_path, {"train": 24, "val": 12}))
     return Case(OF_IMAGES[request.param], labelled, 0.5)
 
@@ -134,7 +146,7 @@ def test_every_setting_is_in_the_fingerprint(case: Case) -> None:
     names, case = sorted(fields - {"preset", "seed"}), replace(case, protocol=quick)
     told = {case.run().fingerprint.protocol}
     for name in names:
-        value = OTHER[name]
+        value = {**OTHER, **case.other}[name]
         if isinstance(getattr(case.protocol, name), tuple) and not isinstance(value, tuple):
             value = (value,)
         told.add(case.run(**{name: value}).fingerprint.protocol)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from patchwise.errors import RangeError, ShapeError
-from patchwise.eval import knn as module
 from patchwise.eval.knn import KNN, knn_result, nearest
+from patchwise.ops import nearest as search
 from tests.eval.test_results import MARK
 
 CLASSES = 4
@@ -71,7 +71,8 @@ def test_chunks_do_not_matter(
 ) -> None:
     memory, labels, knn = features(20, 0), classes_of(20, 0), KNN(k=4)
     whole = knn.classify(memory, memory, labels, leave_one_out=leave_one_out)
-    monkeypatch.setattr(module, "_CHUNK", chunk)
+    for name in ("_QUERIES", "KEYS_AT_ONCE"):
+        monkeypatch.setattr(search, name, chunk)
     found = knn.classify(memory, memory, labels, leave_one_out=leave_one_out)
     torch.testing.assert_close(found, whole)
 
@@ -83,6 +84,13 @@ def test_a_query_of_the_memory_finds_itself_unless_it_is_left_out() -> None:
     left_out = knn.classify(memory, memory, labels, leave_one_out=True)
     assert (left_out.argmax(1) != labels).all()
     assert (left_out[torch.arange(20), labels] == 0).all()
+
+
+def test_the_query_is_left_out_even_where_many_are_the_same() -> None:
+    memory, labels = torch.ones(30, 4), torch.arange(30)
+    votes = KNN(k=3).classify(memory, memory, labels, leave_one_out=True)
+    assert (votes[torch.arange(30), labels] == 0).all()
+    assert torch.equal(votes.sum(dim=1), torch.full((30,), 3.0))
 
 
 def test_lengths_of_features_do_not_matter() -> None:
@@ -123,8 +131,8 @@ def test_extreme_temperatures_are_the_nearest_and_the_count(
     votes = KNN(k=7, temperature=temperature).classify(query, memory, labels)
     assert votes.isfinite().all()
     if temperature < 1:
-        nearest = KNN(k=1).classify(query, memory, labels)
-        assert (votes.argmax(1) == nearest.argmax(1)).all()
+        first = KNN(k=1).classify(query, memory, labels)
+        assert (votes.argmax(1) == first.argmax(1)).all()
     else:
         torch.testing.assert_close(votes.round().sum(1), torch.full((30,), 7).to(dtype))
 

@@ -105,6 +105,34 @@ def test_short_forms_see_the_images_own_size_in_whole_patches() -> None:
             assert sides == {96}, name
 
 
+@pytest.mark.parametrize(
+    ("ending", "memory", "fraction"),
+    [
+        ("", 10_240_000, 1.0),
+        ("-1024x1000", 1_024_000, 1.0),
+        ("-1024x100", 102_400, 1.0),
+        ("-1of8", 10_240_000, 1 / 8),
+        ("-1of64", 10_240_000, 1 / 64),
+        ("-1of128", 10_240_000, 1 / 128),
+        ("-short", 102_400, 1.0),
+        ("-1of8-short", 102_400, 1 / 8),
+        ("-1of64-short", 102_400, 1 / 64),
+        ("-1of128-short", 102_400, 1 / 128),
+    ],
+)
+def test_in_context_in_memory_sizes_and_fractions(
+    ending: str, memory: int, fraction: float
+) -> None:
+    name = f"incontext/hummingbird{ending}"
+    made: Any = published(name)
+    expected = (name, memory, fraction, "exact", "rare", 30, 0.02)
+    assert expected == (
+        made.preset, made.memory, made.fraction, made.search, made.sampling, made.k,
+        made.temperature,
+    )  # fmt: skip
+    assert made.size_px == (FACTS.side_px if "short" in ending else 512)
+
+
 def test_a_changed_setting_is_in_the_name() -> None:
     changed: Any = make_protocol("incontext/hummingbird", FACTS, {"k": 5, "size_px": 448})
     assert (changed.k, changed.size_px) == (5, 448)

@@ -12,8 +12,7 @@ from patchwise.checks import check_positive
 from patchwise.errors import RangeError, ShapeError
 from patchwise.eval.classification import classification_result
 from patchwise.eval.results import ClassificationResult, Fingerprint
-
-_CHUNK = 1024  # queries compared with the memory at a time
+from patchwise.ops.nearest import Nearest
 
 
 class Neighbours(NamedTuple):
@@ -94,16 +93,12 @@ def nearest(
     """
     _check(query, memory, labels, k)
     unit_query, unit_memory = F.normalize(query, dim=-1), F.normalize(memory, dim=-1)
-    found = []
-    for start in range(0, len(query), _CHUNK):
-        cosine = unit_query[start : start + _CHUNK] @ unit_memory.T
-        if leave_one_out:
-            row = torch.arange(len(cosine))
-            cosine[row, start + row] = -torch.inf
-        highest, index = cosine.topk(k, dim=-1)
-        found.append((highest, labels[index]))
-    cosines, classes = zip(*found, strict=True)
-    return Neighbours(torch.cat(cosines), torch.cat(classes))
+    found = Nearest(unit_query, k + leave_one_out)
+    found.offer(unit_memory, torch.arange(len(memory), device=memory.device))
+    cosine, index = found.values, found.index
+    if leave_one_out:
+        cosine, index = _without_itself(cosine, index)
+    return Neighbours(cosine, labels[index])
 
 
 def _check(query: Tensor, memory: Tensor, labels: Tensor, k: int) -> None:
@@ -121,6 +116,16 @@ def _check(query: Tensor, memory: Tensor, labels: Tensor, k: int) -> None:
         raise RangeError(
             f"KNN.classify: memory must hold more than k={k} features, got {len(memory)}"
         )
+
+
+def _without_itself(
+    cosine: Float[Tensor, "Q J"], index: Int[Tensor, "Q J"]
+) -> tuple[Float[Tensor, "Q k"], Int[Tensor, "Q k"]]:
+    """Drop query i from its own neighbours; the last one where others are just as near."""
+    own = index == torch.arange(len(index), device=index.device)[:, None]
+    own[:, -1] |= ~own.any(dim=1)
+    shape = (len(index), index.shape[1] - 1)
+    return cosine[~own].reshape(shape), index[~own].reshape(shape)
 
 
 def knn_result(

@@ -107,6 +107,19 @@ def _overcluster_short(clusters: int | None) -> Callable[[str, Facts], Overclust
     return make
 
 
+def _incontext(memory: int, part: int, *, short: bool = False) -> Preset:
+    """Return retrieval of labelled patches, of one in ``part`` images to learn from."""
+
+    def make(name: str, facts: Facts) -> InContext:
+        side_px = facts.side_px if short else 512 // facts.patch_px * facts.patch_px
+        return InContext(name, size_px=side_px, memory=memory, fraction=1 / part)
+
+    images = "all images" if part == 1 else f"1 in {part} images"
+    size = "the images' own size" if short else "512 px or just below"
+    told = f"Segmentation by retrieval of {memory:,} labelled patches of {images}, at {size}."
+    return Preset("segmentation", make, told)
+
+
 PROTOCOLS: dict[str, Preset] = {
     "knn/dino": Preset(
         "labelled", lambda name, _: KNNImages(name), "k-NN of images by CLS, as DINO: 224 px."
@@ -149,16 +162,16 @@ PROTOCOLS: dict[str, Preset] = {
         lambda name, facts: KNNPatches(name, size_px=facts.side_px),
         "k-NN of patches by the class of most of their pixels.",
     ),
-    "incontext/hummingbird": Preset(
-        "segmentation",
-        lambda name, facts: InContext(name, size_px=512 // facts.patch_px * facts.patch_px),
-        "Segmentation by retrieval of labelled patches; 10.24 M, at 512 px or just below.",
-    ),
-    "incontext/hummingbird-short": Preset(
-        "segmentation",
-        lambda name, facts: InContext(name, size_px=facts.side_px, memory=102_400),
-        "The same with 102,400 patches at the images' own size.",
-    ),
+    "incontext/hummingbird": _incontext(10_240_000, 1),
+    "incontext/hummingbird-1024x1000": _incontext(1_024_000, 1),
+    "incontext/hummingbird-1024x100": _incontext(102_400, 1),
+    "incontext/hummingbird-1of8": _incontext(10_240_000, 8),
+    "incontext/hummingbird-1of64": _incontext(10_240_000, 64),
+    "incontext/hummingbird-1of128": _incontext(10_240_000, 128),
+    "incontext/hummingbird-short": _incontext(102_400, 1, short=True),
+    "incontext/hummingbird-1of8-short": _incontext(102_400, 8, short=True),
+    "incontext/hummingbird-1of64-short": _incontext(102_400, 64, short=True),
+    "incontext/hummingbird-1of128-short": _incontext(102_400, 128, short=True),
     "linseg/cotap": Preset(
         "segmentation",
         lambda name, _: LinearSegmentation(name),

@@ -83,6 +83,7 @@ class SegmentationResult:
     best_miou: float | None  # of the best epoch by these very labels: not to be reported
     interval: Interval | None = None  # of ``miou``
     miou_by_run: tuple[float, ...] | None = None  # of which ``miou`` is the mean; None: one run
+    search_recall: float | None = None  # share of true neighbours found; None: all, or no search
 
 
 @dataclass(frozen=True)

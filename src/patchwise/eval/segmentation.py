@@ -35,6 +35,7 @@ def segmentation_result(
     fingerprint: Fingerprint,
     *,
     best_miou: float | None = None,
+    search_recall: float | None = None,
 ) -> SegmentationResult:
     """Return the scores that a confusion matrix holds."""
     return SegmentationResult(
@@ -44,6 +45,7 @@ def segmentation_result(
         pixel_accuracy=matrix.pixel_accuracy(),
         best_miou=best_miou,
         interval=_interval([matrix], data, fingerprint.seed),
+        search_recall=search_recall,
     )
 
 
