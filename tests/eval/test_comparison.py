@@ -227,3 +227,12 @@ def test_measurements_are_compared_too() -> None:
     assert isinstance(health, HealthResult)
     found = compared(health, replace(health, patch_rank=50.0))
     assert (found.metric, found.gap) == ("patch rank", 9.5)
+
+
+def test_clusters_that_are_matched_are_told() -> None:
+    found = compared(segmented(0.4), segmented(0.5, preset="overcluster/leopart"))
+    assert whats(found) == ["protocol", "matching of clusters"]
+    assert "can only raise a score" in found.notes[0]
+    both = compared(segmented(0.4, preset="unsupseg/stego"),
+                    segmented(0.5, preset="overcluster/leopart"))  # fmt: skip
+    assert whats(both) == ["protocol"]

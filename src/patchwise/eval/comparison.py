@@ -11,6 +11,7 @@ from patchwise.eval.seeds import Seeds, group_seeds
 _TREATED = {"preset", "version", "settings", "data", "model", "seed", "packages"}
 _NEVER_TOLD = {"seconds", "peak_bytes"}  # they differ always, and explain no score
 _SHOWN = 3  # differences that a verdict names
+_MATCHED = {"overcluster", "unsupseg"}  # families whose clusters are given classes by the labels
 _FAR = 3  # between protocols that have only the metric in common
 
 
@@ -155,6 +156,11 @@ def _differences(left: Seeds, right: Seeds) -> Iterator[Difference]:
         yield Difference("protocol", one.preset, other.preset, bars=True)
     elif one.version != other.version:
         yield Difference("protocol version", str(one.version), str(other.version), bars=True)
+    matched = [
+        "by the scored labels" if _family(_name(mark)) in _MATCHED else "none"
+        for mark in (one, other)
+    ]
+    yield from _if_other("matching of clusters", *matched, bars=True)
     if _family(_name(one)) == _family(_name(other)):
         yield from _of_mappings("setting ", one.settings, other.settings, bars=True)
     yield from _of_data(left, right)

@@ -32,9 +32,10 @@ _CHOSEN = (
 )
 _OF: dict[str, str] = {
     "setting label_px": _RESOLUTION,
+    "setting native_labels": _RESOLUTION,
     "setting test_px": _RESOLUTION,
     "setting size_px": _RESOLUTION,
-    "setting matching": _MATCHING,
+    "matching of clusters": _MATCHING,
     "setting clusters": _CLUSTERS,
     "classes": _CLASSES,
     "test images": _TEST,

@@ -4,8 +4,14 @@ from patchwise.checks import check_choice
 from patchwise.eval.presets import PROTOCOLS
 
 SUITES: dict[str, tuple[str, ...]] = {
-    "dense": ("incontext/hummingbird", "linseg/cotap"),
-    "global": ("knn/dino",),
+    "dense": (
+        "incontext/hummingbird",
+        "linseg/cotap",
+        "fcn/cotap",
+        "overcluster/leopart",
+        "unsupseg/stego",
+    ),
+    "global": ("knn/dino", "linear/cotap", "linear/dino"),
 }
 
 
