@@ -14,6 +14,7 @@ from patchwise.configs.loader import apply_settings, flatten, parse_settings
 from patchwise.configs.methods import PWSelfConfig
 from patchwise.configs.option import option
 from patchwise.configs.run import DataConfig, OptimConfig, RunConfig, TrainConfig
+from patchwise.eval.presets import PROTOCOLS
 from patchwise.recipes import RECIPES
 
 CONFIG = RunConfig(
@@ -88,3 +89,17 @@ def test_every_recipe_is_listed_with_what_it_is_for() -> None:
     assert all(text.endswith(".") for text in texts)
     shown = render(table)
     assert all(text in shown for text in (*names, *texts))
+
+
+def test_every_protocol_is_listed_with_its_settings() -> None:
+    table = listing.protocols()
+    columns = [[str(cell) for cell in column.cells] for column in table.columns]
+    rows = {row[0]: row for row in zip(*columns, strict=True)}
+    assert rows.keys() == PROTOCOLS.keys()
+    assert rows["knn/dino"][1:3] == ("labelled", PROTOCOLS["knn/dino"].help)
+    assert rows["knn/dino"][3] == "k=20 temperature=0.07 resize_px=256 crop_px=224"
+    assert rows["knn/dino"][4] == "nothing"
+    assert "size_px=own" in rows["incontext/hummingbird-short"][3]
+    assert "size_px=512" in rows["incontext/hummingbird"][3]
+    assert rows["linseg/cotap"][4] == "a head"
+    assert all(text in render(table) for text in rows)

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Any
 from patchwise.version import __version__
 
 if TYPE_CHECKING:
-    from patchwise.api import doctor, embed, evaluate, forecast_training, report, train, views
+    from patchwise.api import (
+        compare,
+        doctor,
+        embed,
+        evaluate,
+        evaluate_many,
+        forecast_training,
+        open_subject,
+        protocols_of,
+        report,
+        train,
+        views,
+    )
     from patchwise.checkup.report import DoctorReport
     from patchwise.configs.backbone import ViTConfig
     from patchwise.configs.methods import DINOConfig, PWSelfConfig
@@ -16,6 +28,7 @@ if TYPE_CHECKING:
     from patchwise.data.source import open_labelled, open_source
     from patchwise.data.synthetic import render_scenes
     from patchwise.errors import PatchwiseError
+    from patchwise.eval.files import read_results, write_results
     from patchwise.features.store import FeatureStore, open_store
     from patchwise.losses.matched_distillation import matched_distillation_loss
     from patchwise.methods import METHODS
@@ -43,9 +56,11 @@ _HOMES = {
     "TrainResult": "patchwise.training.run",
     "ViT": "patchwise.models.vit",
     "ViTConfig": "patchwise.configs.backbone",
+    "compare": "patchwise.api",
     "doctor": "patchwise.api",
     "embed": "patchwise.api",
     "evaluate": "patchwise.api",
+    "evaluate_many": "patchwise.api",
     "forecast_training": "patchwise.api",
     "load_backbone": "patchwise.models.weights",
     "match_nearest_patches": "patchwise.ops.geometry",
@@ -55,11 +70,15 @@ _HOMES = {
     "open_labelled": "patchwise.data.source",
     "open_source": "patchwise.data.source",
     "open_store": "patchwise.features.store",
+    "open_subject": "patchwise.api",
+    "protocols_of": "patchwise.api",
+    "read_results": "patchwise.eval.files",
     "render_scenes": "patchwise.data.synthetic",
     "report": "patchwise.api.reporting",
     "save_backbone": "patchwise.models.weights",
     "train": "patchwise.api",
     "views": "patchwise.api.viewing",
+    "write_results": "patchwise.eval.files",
 }
 
 __all__ = [
@@ -78,9 +97,11 @@ __all__ = [
     "ViT",
     "ViTConfig",
     "__version__",
+    "compare",
     "doctor",
     "embed",
     "evaluate",
+    "evaluate_many",
     "forecast_training",
     "load_backbone",
     "match_nearest_patches",
@@ -90,11 +111,15 @@ __all__ = [
     "open_labelled",
     "open_source",
     "open_store",
+    "open_subject",
+    "protocols_of",
+    "read_results",
     "render_scenes",
     "report",
     "save_backbone",
     "train",
     "views",
+    "write_results",
 ]
 
 

@@ -11,11 +11,11 @@ from typing import Annotated, Optional
 import typer
 from rich.console import Console
 
+from patchwise.commands import scoring
 from patchwise.commands.embed import embed
+from patchwise.commands.scoring import STOPPED
 from patchwise.errors import ChoiceError, ConfigError, PatchwiseError
 from patchwise.version import __version__
-
-STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 app = typer.Typer(
     add_completion=False,
@@ -102,27 +102,9 @@ def train(  # noqa: PLR0913 - one parameter an option
         raise typer.Exit(STOPPED)
 
 
-@app.command("eval")
-def eval_(
-    model: Annotated[str, typer.Argument(help="Weights file of a backbone.")],
-    protocol: Annotated[str, typer.Option(help="See `patchwise list protocols`.")],
-    data: Annotated[str, typer.Option(help="Labelled images, or scenes.")],
-    out: Annotated[Optional[Path], typer.Option(help="JSON file for the result.")] = None,  # noqa: UP045
-    device: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="cpu or cuda; by default a GPU if there is one."),
-    ] = None,
-    settings: Set = None,
-) -> None:
-    """Score a backbone by a named protocol."""
-    from patchwise import api
-    from patchwise.configs.loader import parse_settings
-
-    changes = parse_settings(settings or [])
-    result = api.evaluate(model, protocol=protocol, data=data, settings=changes, device=device)
-    Console().print(api.describe_result(result))
-    if out is not None:
-        api.save_result(result, out)
+app.command("eval")(scoring.eval_)
+app.command()(scoring.compare)
+app.command()(embed)
 
 
 @app.command()
@@ -172,9 +154,6 @@ def doctor(  # noqa: PLR0913 - one parameter an option
         print_report(report, Console(highlight=False, markup=False))
     if not report.usable:
         raise typer.Exit(1)
-
-
-app.command()(embed)
 
 
 @app.command("list")
@@ -244,10 +223,11 @@ def demo(
         raise typer.Exit(STOPPED)
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"patchwise {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

@@ -11,7 +11,8 @@ from rich.text import Text
 from patchwise.configs.backbone import ViTConfig
 from patchwise.configs.methods import METHOD_CONFIGS
 from patchwise.configs.run import DataConfig, OptimConfig, TrainConfig
-from patchwise.eval.presets import PROTOCOLS
+from patchwise.eval.presets import EXAMPLE, PROTOCOLS
+from patchwise.eval.setup import settings_of
 from patchwise.recipes import DESCRIPTIONS
 
 _SECTIONS: dict[str, type[Any]] = {
@@ -32,10 +33,16 @@ def recipes() -> Table:
 
 
 def protocols() -> Table:
-    """Return the evaluation protocols with what each measures."""
-    table = Table("protocol", "data", "what it is")
+    """Return the evaluation protocols: what each measures, its settings, and whether it trains."""
+    table = Table("protocol", "data", "what it is", "settings", "trains")
     for name, preset in PROTOCOLS.items():
-        table.add_row(name, preset.kind, preset.help)
+        made = preset.make(name, EXAMPLE)
+        settings = {key: str(value) for key, value in settings_of(made).items()}
+        if name.endswith("-short"):
+            settings |= {key: "own" for key in settings if key.endswith("_px")}
+        shown = Text(" ".join(f"{key}={value}" for key, value in settings.items()))
+        trained = bool({"steps", "epochs"} & settings.keys())
+        table.add_row(name, preset.kind, preset.help, shown, "a head" if trained else "nothing")
     return table
 
 

@@ -15,6 +15,7 @@ from patchwise.api.models import open_subject
 from patchwise.data.labelled import open_labelled_data
 from patchwise.data.segmentation import open_segmentation
 from patchwise.errors import ChoiceError, ConfigError, DataError, RangeError, ShapeError
+from patchwise.eval.baselines import RawPatches
 from patchwise.eval.images import KNNImages
 from patchwise.eval.patches import KNNPatches
 from patchwise.eval.results import STORED
@@ -23,7 +24,7 @@ from patchwise.features.subject import Subject
 from patchwise.features.transform import Whole
 from patchwise.features.windows import Windows
 from patchwise.models.vit import ViT
-from tests.eval.tiny import Sighted, save_colours
+from tests.eval.tiny import save_colours
 from tests.features.stored import assert_near
 from tests.small_runs import small_vit
 
@@ -155,7 +156,7 @@ def test_one_part_has_none_to_be_scored(tmp_path: Path) -> None:
         ({"part": "val"}, ChoiceError, "part must be one of fit, test, got 'val'"),
         ({"batch": 0}, RangeError, "batch must be positive, got 0"),
         ({"workers": -1}, RangeError, r"workers must lie in \[0, 1024\], got -1"),
-        ({"model": Sighted()}, DataError, "model must have weights by which .*, got Sighted"),
+        ({"model": RawPatches(8)}, DataError, "must have weights by which .*, got raw RGB"),
     ],
 )
 def test_options_are_checked(

@@ -1,15 +1,41 @@
 """From what a user names to a model."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 from patchwise.api.models import open_subject
-from patchwise.errors import DataError
+from patchwise.errors import ConfigError, DataError, RangeError, WeightsError
 from patchwise.eval.baselines import RawPatches
-from patchwise.features.subject import identify
+from patchwise.features.subject import DEFAULT_MEMORY_BYTES, identify
+from patchwise.models.adapted import Adapted, fixed_images
 from patchwise.models.weights import save_backbone
+from tests.eval.tiny import Sighted
+from tests.models.test_adapted import Patches, tokens
 from tests.small_runs import small_vit
+
+CODE = """
+import torch
+from torch.nn import Conv2d, Module
+from torch.nn.functional import avg_pool2d
+
+def tokens(images):
+    return avg_pool2d(images, 16).flatten(2).mT
+
+class Wide(Module):
+    def __init__(self, width=5):
+        super().__init__()
+        torch.manual_seed(0)
+        self.cut = Conv2d(3, width, 16, 16)
+
+    def forward(self, images):
+        assert not self.training
+        return self.cut(images).flatten(2).mT
+"""
 
 
 def test_a_file_and_the_same_model_are_one(tmp_path: Path) -> None:
@@ -21,8 +47,63 @@ def test_a_file_and_the_same_model_are_one(tmp_path: Path) -> None:
     assert open_subject(vit, name="mine").identity == identify(vit, "mine")
 
 
+def test_the_folder_of_a_run_stands_for_its_backbone(tmp_path: Path) -> None:
+    vit = small_vit()
+    (tmp_path / "run").mkdir()
+    save_backbone(vit, tmp_path / "run" / "backbone.safetensors")
+    for name in (tmp_path / "run", str(tmp_path / "run") + "/"):
+        found = open_subject(name, device="cpu")
+        assert found.identity == identify(vit, "run/backbone.safetensors")
+
+
+def test_code_is_named_and_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "code.py").write_text(CODE)
+    function = open_subject("code.py:tokens")
+    assert function.identity.name == "code.py:tokens (CLS: mean of patches)"
+    wide = open_subject("code.py:Wide", device="cpu")
+    assert wide.backbone.dim == 5
+    again = open_subject("code.py:Wide", device="cpu")
+    assert wide.identity == again.identity
+    assert wide.identity.sha256 != function.identity.sha256
+
+
 def test_a_module_is_put_into_eval_mode() -> None:
     assert not open_subject(small_vit().train()).backbone.training  # type: ignore[attr-defined]
+    module = Patches()
+    adapted: Any = open_subject(module).backbone
+    assert not adapted.function.training
+
+
+def test_functions_are_named_by_themselves() -> None:
+    assert open_subject(tokens).identity.name == "tokens (CLS: mean of patches)"
+    assert open_subject(tokens, name="mine").identity.name == "mine"
+    assert open_subject(Patches()).identity.name == "Patches (CLS: mean of patches)"
+
+    def both(images: Tensor) -> tuple[Tensor, Tensor]:
+        return tokens(images)[:, 0], tokens(images)
+
+    assert open_subject(both).identity.name.endswith("both")
+
+
+def test_a_backbone_of_any_kind_is_taken_as_it_is() -> None:
+    sighted = Sighted()
+    subject = open_subject(sighted)
+    assert subject.backbone is sighted
+    assert subject.identity.name == "Sighted"
+    assert subject.identity.sha256 is not None
+
+
+def test_one_that_returns_tokens_alone_is_adapted() -> None:
+    class Tokens(Sighted):
+        def __call__(self, images: Tensor, *, attention: bool = False) -> Any:
+            return super().__call__(images).patches
+
+    subject = open_subject(Tokens())
+    assert isinstance(subject.backbone, Adapted)
+    assert subject.backbone.patch_px == 8
+    assert subject.backbone(fixed_images(1, 32)).grid == (4, 4)
 
 
 def test_raw_pixels_name_themselves() -> None:
@@ -30,9 +111,70 @@ def test_raw_pixels_name_themselves() -> None:
     assert open_subject(RawPatches(8), name="pixels").identity.name == "pixels"
 
 
+def test_means_are_kept_with_the_model(tmp_path: Path) -> None:
+    plain = open_subject(Sighted())
+    assert (plain.stores, plain.memory_bytes, plain.batch) == (None, DEFAULT_MEMORY_BYTES, 32)
+    given = open_subject(Sighted(), features=tmp_path, memory="1 MiB", batch=5)
+    assert (given.stores, given.memory_bytes, given.batch) == (tmp_path, 2**20, 5)
+    assert open_subject(given) is given
+
+
+def test_the_generator_of_torch_is_left_alone() -> None:
+    state = torch.random.get_rng_state()
+
+    def drawing(images: Tensor) -> Tensor:
+        torch.rand(1)
+        return tokens(images)
+
+    open_subject(drawing)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+class Half(nn.Module):
+    """A backbone by its word, but not in float32."""
+
+    dim, patch_px, device = 3, 8, torch.device("cpu")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, dtype=torch.bfloat16))
+
+    def forward(self, images: Tensor, *, attention: bool = False) -> Any:
+        return Sighted()(images)
+
+
 @pytest.mark.bad_input
-def test_half_precision_is_refused() -> None:
-    with pytest.raises(
-        DataError, match=r"weights of the model must be float32, got torch\.float16"
-    ):
-        open_subject(small_vit().half())
+@pytest.mark.parametrize(
+    ("model", "options", "error", "message"),
+    [
+        (small_vit().half(), {}, DataError, r"must be float32, got torch\.float16"),
+        (Half(), {}, DataError, r"must be float32, got torch\.bfloat16; give model.float\(\)"),
+        (3, {}, DataError, "model must be a weights file, .* got int 3"),
+        (Patches, {}, DataError, "got type <class 'tests.models.test_adapted.Patches'>"),
+        ("nowhere.safetensors", {}, WeightsError, "nowhere.safetensors', which does not exist"),
+        ("nowhere", {}, WeightsError, "nowhere', which does not exist"),
+        ("math:pi", {}, DataError, "got float 3.14"),
+        (Sighted(), {"device": "gpu"}, ConfigError, "device must be one .* got 'gpu': Expected"),
+        (Sighted(), {"memory": "much"}, ConfigError, "memory: the limit must be a size"),
+        (Sighted(), {"batch": 0}, RangeError, "batch must be positive, got 0"),
+        (Sighted(), {"features": __file__}, DataError, "features must be a folder, got the file"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line(
+    model: Any, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        open_subject(model, **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.bad_input
+def test_a_folder_must_be_that_of_a_run(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"run with backbone.safetensors, got the folder '.*' with"):
+        open_subject(tmp_path)
+
+
+@pytest.mark.bad_input
+def test_an_open_model_is_not_opened_again() -> None:
+    with pytest.raises(ConfigError, match=r"must be left out for a model that is open, got 'Sigh"):
+        open_subject(open_subject(Sighted()), name="other")

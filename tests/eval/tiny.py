@@ -122,3 +122,16 @@ def save_colours(root: Path, counts: dict[str, int]) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
     return root
+
+
+def save_pixels(root: Path) -> Path:
+    """Write `colour_data` as images, label PNGs and a list of classes."""
+    data = colour_data()
+    for part, source in (("train", data.fit), ("val", data.test)):
+        for folder in ("images", "labels"):
+            (root / folder / part).mkdir(parents=True)
+        for index in range(len(source)):
+            for folder, pixels in zip(("images", "labels"), source.read(index), strict=True):
+                Image.fromarray(pixels).save(root / folder / part / f"{index}.png")
+    (root / "classes.yaml").write_text(f"[{', '.join(data.classes)}]\n")
+    return root

@@ -92,6 +92,8 @@ def test_sizes_are_read_with_their_units(text: str, size: int) -> None:
 def test_what_is_no_size_is_named(text: str) -> None:
     with pytest.raises(ConfigError, match=f"a size such as 8GiB or 900MiB, got {text!r}"):
         parse_bytes(text)
+    with pytest.raises(ConfigError, match=r"^memory: the limit must be a size"):
+        parse_bytes(text, caller="memory")
 
 
 def step_of(config: RunConfig) -> Training:

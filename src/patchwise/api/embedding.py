@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from patchwise.api.evaluation import open_labels
+from patchwise.api.data import open_labels
 from patchwise.api.models import Model, open_subject
 from patchwise.checks import check_choice, check_positive, check_within
 from patchwise.data.segmentation import SegmentationData

@@ -1,44 +1,28 @@
-"""Scoring a backbone by a named protocol."""
+"""Scoring a backbone by named protocols."""
 
-import json
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from rich.table import Table
-from rich.text import Text
-
+from patchwise.api.data import Data, Opened, open_data, short_side_px
 from patchwise.api.models import Model, open_subject
-from patchwise.checks import check_choice
-from patchwise.data.labelled import LabelledData, open_labelled_data
-from patchwise.data.segmentation import SegmentationData, is_segmentation, open_segmentation
-from patchwise.errors import DataError
-from patchwise.eval.presets import (
-    LARGEST_SHORT_PX,
-    PROTOCOLS,
-    Facts,
-    OfImages,
-    OfPixels,
-    make_protocol,
-)
-from patchwise.eval.results import Result, SegmentationResult, dump_result
+from patchwise.checks import check_choice, check_positive
+from patchwise.errors import ConfigError, DataError
+from patchwise.eval.files import read_results, write_results
+from patchwise.eval.presets import LARGEST_SHORT_PX, PROTOCOLS, Facts, Kind, make_protocol
+from patchwise.eval.results import Result, headline
+from patchwise.eval.setup import Runnable, package_versions, settings_of
 from patchwise.features.subject import Subject
-from patchwise.files import write_text
 
-LabelledSets = LabelledData | SegmentationData
-_SHORT: dict[str, tuple[str, ...]] = {
-    "labelled": ("knn/dino-short",),
-    "segmentation": ("knn/patches-short", "incontext/hummingbird-short", "linseg/cotap-short"),
-}
-_MEASURED = 16  # images whose size is looked at
+Say = Callable[[str], None]
 
 
 def evaluate(
-    model: Model,
+    model: Model | Subject,
     *,
     protocol: str,
-    data: str | Path | LabelledSets,
+    data: Data,
     settings: Mapping[str, Any] | None = None,
     name: str | None = None,
     device: str | None = None,
@@ -46,15 +30,15 @@ def evaluate(
     """Score a backbone by a named protocol.
 
     Args:
-        model: A weights file, or a backbone: anything with ``dim``, ``patch_px`` and ``device``
-            that maps normalised images to CLS and patch features. A module is put into eval mode.
+        model: A weights file, the folder of a run, ``"module:name"``, or a backbone: anything that
+            maps normalised images to patch features; see `open_subject`, whose subject may stand
+            here too.
         protocol: Name of the protocol; `patchwise list protocols` shows them.
         data: For protocols of images, see `open_labelled_data`; for protocols of pixels, see
             `open_segmentation`. Both take published data sets as they are unpacked.
         settings: Settings of the protocol to change, by name. The result says so.
-        name: What the result calls the model; by default its file, or its class.
-        device: Where a weights file is loaded to; None: a GPU if there is one. A backbone stays
-            where it is.
+        name: What the result calls the model; by default its file, its name or its class.
+        device: Where what is named is loaded to; None: a GPU if there is one.
 
     Returns:
         Scores in [0, 1], with everything that stands behind them.
@@ -63,88 +47,139 @@ def evaluate(
         PatchwiseError: Model, data or settings cannot be used; the message says what to do.
     """
     check_choice("evaluate", PROTOCOLS, protocol=protocol)
-    opened = open_labels(data, PROTOCOLS[protocol].kind) if isinstance(data, (str, Path)) else data
+    opened = open_data(data, PROTOCOLS[protocol].kind)
     subject = open_subject(model, name=name, device=device)
     return score(subject, opened, protocol, settings=settings)
 
 
+def evaluate_many(  # noqa: PLR0913 - one option each
+    model: Model | Subject,
+    *,
+    protocols: Sequence[str],
+    data: Data,
+    seeds: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    say: Say | None = None,
+) -> list[Result]:
+    """Score a backbone by several protocols, one after the other, or with several seeds.
+
+    Args:
+        model: As of `evaluate`.
+        protocols: Their names; `protocols_of` returns those of a suite.
+        data: As of `evaluate`. Protocols for which it has not the labels are left out, and named.
+        seeds: Every protocol is run with the seeds 0 to ``seeds`` - 1; None: with its own one.
+        settings: Settings to change, which all protocols must have.
+        out: File that is written after every result. What is in it stays, and is not measured
+            again where protocol, data, settings, seed, weights and package versions are the same.
+        say: Called with a line for every protocol that was run or left out.
+
+    Returns:
+        The results, in the order of the protocols and seeds.
+
+    Raises:
+        PatchwiseError: Something cannot be used, or no protocol can be served.
+    """
+    check_choice("evaluate", PROTOCOLS, **{f"protocols[{i}]": p for i, p in enumerate(protocols)})
+    tell = say or (lambda _: None)
+    path = None if out is None else Path(out).expanduser()
+    if path is not None and not path.parent.is_dir():
+        raise DataError(
+            f"evaluate: out must lie in a folder that is there, got '{path}'; make it first"
+        )
+    kept = read_results(path) if path is not None and path.exists() else []
+    served = _serve(data, protocols, tell)
+    subject = open_subject(model)
+    plan = [
+        (protocol, kind)
+        for name in protocols
+        if (kind := PROTOCOLS[name].kind) in served
+        for protocol in _with_seeds(_choose(subject, served[kind], name, settings or {}), seeds)
+    ]
+    done = list(kept)  # what this call adds, it does not ask for again
+    digests = {kind: opened.fingerprint() for kind, opened in served.items()} if done else {}
+    results = []
+    for protocol, kind in plan:
+        same = (found for found in done if _is_of(found, protocol, subject, digests[kind]))
+        result, source = next(same, None), f" (from {path})"
+        if result is None:
+            result, source = protocol.run(subject, served[kind]), ""
+            if path is not None:
+                kept.append(result)
+                write_results(path, kept)
+        results.append(result)
+        metric, value = headline(result)
+        seed = "" if seeds is None else f" seed {protocol.seed}"
+        tell(f"{protocol.preset}{seed}: {metric} {value:.4f}{source}")
+    return results
+
+
 def score(
     subject: Subject,
-    data: LabelledSets,
+    data: Opened,
     protocol: str,
     *,
     settings: Mapping[str, Any] | None = None,
     largest_px: int = LARGEST_SHORT_PX,
 ) -> Result:
-    """Score a model on labelled images that are open; short forms see ``largest_px`` at most."""
+    """Score a model on data of the protocol's kind; short forms see ``largest_px`` at most."""
+    opened = open_data(data, PROTOCOLS[protocol].kind)
+    chosen = _choose(subject, opened, protocol, settings or {}, largest_px=largest_px)
+    return chosen.run(subject, opened)
+
+
+def _choose(
+    subject: Subject,
+    data: Opened,
+    protocol: str,
+    settings: Mapping[str, Any],
+    *,
+    largest_px: int = LARGEST_SHORT_PX,
+) -> Runnable:
+    """Return a protocol with its settings for this model and these data."""
     backbone = subject.backbone
-    facts = Facts(min(_short_side_px(data), largest_px), backbone.patch_px, backbone.dim)
-    chosen = make_protocol(protocol, facts, dict(settings or {}))
-    if isinstance(chosen, OfImages) and isinstance(data, LabelledData):
-        return chosen.run(subject, data)
-    if isinstance(chosen, OfPixels) and isinstance(data, SegmentationData):
-        return chosen.run(subject, data)
-    raise DataError(
-        f"evaluate: data of {protocol} must be {PROTOCOLS[protocol].kind} images, "
-        f"got {type(data).__name__}"
+    facts = Facts(min(short_side_px(data), largest_px), backbone.patch_px, backbone.dim)
+    return make_protocol(protocol, facts, dict(settings))
+
+
+def _serve(data: Data, protocols: Sequence[str], tell: Say) -> dict[Kind, Opened]:
+    """Return the data for each kind of protocol that they can serve; say of others why not."""
+    served: dict[Kind, Opened] = {}
+    problems: dict[Kind, DataError] = {}
+    for name in protocols:
+        kind = PROTOCOLS[name].kind
+        if kind not in {**served, **problems}:
+            try:
+                served[kind] = open_data(data, kind)
+            except DataError as error:
+                problems[kind] = error
+        if kind in problems:
+            tell(f"{name} is left out: {problems[kind]}")
+    if not served and problems:
+        raise next(iter(problems.values()))
+    return served
+
+
+def _with_seeds(protocol: Any, seeds: int | None) -> list[Runnable]:  # noqa: ANN401 - a dataclass
+    if seeds is None:
+        return [protocol]
+    check_positive("evaluate", seeds=seeds)
+    if protocol.seed != 0:
+        raise ConfigError(
+            f"config: key 'seed' must be left out with seeds, got {protocol.seed}; the seeds are "
+            f"0 to {seeds - 1}"
+        )
+    return [dataclasses.replace(protocol, seed=seed) for seed in range(seeds)]
+
+
+def _is_of(found: Result, protocol: Runnable, subject: Subject, data_sha256: str) -> bool:
+    """Tell whether a result is what running the protocol now would measure again."""
+    mark = found.fingerprint
+    return (
+        subject.identity.sha256 is not None
+        and mark.model == subject.identity
+        and (mark.preset, mark.version) == (protocol.preset, protocol.version)
+        and (mark.seed, mark.settings) == (protocol.seed, settings_of(protocol))
+        and mark.data.sha256 == data_sha256
+        and mark.packages == package_versions()
     )
-
-
-def open_labels(data: str | Path, kind: str | None = None, *, scene_px: int = 64) -> LabelledSets:
-    """Open labelled data of a kind; by default, of the kind that it looks like."""
-    if kind is None:
-        kind = "segmentation" if is_segmentation(data) else "labelled"
-    if kind == "segmentation":
-        return open_segmentation(data, size_px=scene_px)
-    return open_labelled_data(data)
-
-
-def short_protocols(data: LabelledSets) -> tuple[str, ...]:
-    """Return the protocols that score a run, for this kind of data; the first is a quick one."""
-    return _SHORT["segmentation" if isinstance(data, SegmentationData) else "labelled"]
-
-
-def describe_result(result: Result) -> Table:
-    """Return the scores of a result, and what stands behind them."""
-    mark = result.fingerprint
-    table = Table("", "", title=Text(mark.preset), show_header=False)
-
-    def add(name: str, value: object) -> None:
-        shown = f"{value:.4f}" if isinstance(value, float) else str(value)
-        table.add_row(Text(name), Text(shown))
-
-    for name, value in dump_result(result).items():
-        if isinstance(value, (float, int)):
-            add(name, value)
-    if isinstance(result, SegmentationResult):
-        for name, iou in result.iou.items():
-            add(f"IoU of {name}", "absent" if iou is None else iou)
-    table.add_section()
-    for name, setting in mark.settings.items():
-        add(name, setting)
-    add("data", f"{mark.data.name}: {mark.data.test} images, {mark.data.fit} to learn from")
-    add("model", f"{mark.model.name} {(mark.model.sha256 or '')[:12]}")
-    add("cost", f"{mark.seconds:.1f} s, {mark.peak_bytes / 2**30:.2f} GiB, {mark.device}")
-    return table
-
-
-def save_result(result: Result, path: str | Path) -> None:
-    """Write a result with its fingerprint as JSON.
-
-    Raises:
-        DataError: The file cannot be written.
-    """
-    try:
-        write_text(Path(path).expanduser(), json.dumps(dump_result(result), indent=2) + "\n")
-    except OSError as error:
-        raise DataError(f"evaluate: out must be a file that can be written, got {error}") from error
-
-
-def _short_side_px(data: LabelledSets) -> int:
-    number = len(data.fit)
-    chosen = np.linspace(0, number - 1, num=min(number, _MEASURED)).astype(int).tolist()
-    if isinstance(data, SegmentationData):
-        sides = [min(data.fit.read(index)[0].shape[:2]) for index in chosen]
-    else:
-        sides = [min(data.fit.read(index).shape[:2]) for index in chosen]
-    return int(np.median(sides))

@@ -8,12 +8,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from patchwise.api.evaluation import (
-    LabelledSets,
-    open_labels,
-    score,
-    short_protocols,
-)
+from patchwise.api.data import LabelledSets, open_labels, short_protocols
+from patchwise.api.evaluation import score
 from patchwise.api.models import load_for_scoring
 from patchwise.configs.run import RunConfig
 from patchwise.data.labelled import LabelledData

@@ -15,7 +15,9 @@ class Part(StrEnum):
 
 
 def embed(  # noqa: PLR0913 - one parameter an option
-    model: Annotated[str, typer.Argument(help="Weights file of a backbone.")],
+    model: Annotated[
+        str, typer.Argument(help="Weights file, folder of a run, module:name or file.py:name.")
+    ],
     data: Annotated[str, typer.Argument(help="Folder, tar, text file of paths, or scenes.")],
     out: Annotated[Path, typer.Option(help="Folder of the features.")],
     patches: Annotated[bool, typer.Option("--patches", help="Patch features too.")] = False,

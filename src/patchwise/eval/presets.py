@@ -23,21 +23,10 @@ from patchwise.eval.linseg_dinov2 import LinearDINOv2
 from patchwise.eval.linseg_leopart import LinearLeopart
 from patchwise.eval.overcluster import Overclustering
 from patchwise.eval.patches import KNNPatches
+from patchwise.eval.setup import Runnable
 from patchwise.eval.unsupseg import UnsupervisedSegmentation
 
-Kind = Literal["labelled", "segmentation"]
-OfImages = KNNImages | KNNCoTAP | LinearDINO | LinearCoTAP
-OfPixels = (
-    KNNPatches
-    | InContext
-    | LinearSegmentation
-    | FCNSegmentation
-    | LinearLeopart
-    | LinearDINOv2
-    | Overclustering
-    | UnsupervisedSegmentation
-)
-Protocol = OfImages | OfPixels
+Kind = Literal["images", "labelled", "segmentation"]
 _SIDES = {"size_px", "crop_px", "train_px", "test_px"}
 LARGEST_SHORT_PX = 224  # side of the squares that short forms look at
 
@@ -56,16 +45,19 @@ class Facts:
         return max(1, self.short_side_px // self.patch_px) * self.patch_px
 
 
+EXAMPLE = Facts(LARGEST_SHORT_PX, 16)  # for showing settings without a model
+
+
 @dataclass(frozen=True)
 class Preset:
     """A named protocol."""
 
-    kind: Kind  # of the data it needs: classes of images, or of pixels
-    make: Callable[[str, Facts], Protocol]
+    kind: Kind  # of the data it needs: images alone, with a class each, or with classes of pixels
+    make: Callable[[str, Facts], Runnable]
     help: str
 
 
-def make_protocol(name: str, facts: Facts, settings: dict[str, Any]) -> Protocol:
+def make_protocol(name: str, facts: Facts, settings: dict[str, Any]) -> Runnable:
     """Return a named protocol, with some settings changed; then its name says so.
 
     Raises:

@@ -14,7 +14,7 @@ from patchwise.checks import check_within
 from patchwise.data.labelled import LabelledData
 from patchwise.data.segmentation import SegmentationData
 from patchwise.environment import peak_bytes
-from patchwise.eval.results import STORED, DataIdentity, Fingerprint, Setting
+from patchwise.eval.results import STORED, DataIdentity, Fingerprint, Result, Setting
 from patchwise.features.notes import Notes
 from patchwise.features.subject import ModelIdentity, Subject
 from patchwise.version import __version__
@@ -42,6 +42,14 @@ class Preset(Protocol):
         """Of everything that is drawn."""
 
 
+@runtime_checkable
+class Runnable(Preset, Protocol):
+    """A protocol as all of them are: settings, and how to score a model by them."""
+
+    def run(self, subject: Subject, data: Any) -> Result:  # noqa: ANN401 - its kind is checked
+        """Score a model on data of the kind that the protocol is for."""
+
+
 @dataclass(frozen=True)
 class Setup:
     """A protocol with its settings, about to run on a model and on data. The clock is running."""
@@ -67,11 +75,7 @@ class Setup:
             model=self.model,
             seed=self.seed,
             device=_describe(self.device),
-            packages={
-                "patchwise": __version__,
-                "python": platform.python_version(),
-                **{name: metadata.version(name) for name in _PACKAGES},
-            },
+            packages=package_versions(),
             seconds=time.perf_counter() - self.began,
             peak_bytes=peak_bytes(self.device),
             features="float32" if self.notes.stored == self.stored else STORED,
@@ -81,15 +85,10 @@ class Setup:
 def start(settings: Preset, data: DataIdentity, subject: Subject) -> Setup:
     """Return the set-up of a protocol that begins now."""
     check_within(settings.preset, 0, 2**31 - 1, seed=settings.seed)
-    values = {
-        name: value
-        for name, value in dataclasses.asdict(settings).items()
-        if name not in _NO_SETTINGS
-    }
     return Setup(
         settings.preset,
         settings.version,
-        values,
+        settings_of(settings),
         data,
         subject.identity,
         subject.backbone.device,
@@ -97,6 +96,21 @@ def start(settings: Preset, data: DataIdentity, subject: Subject) -> Setup:
         subject.notes.stored,
         seed=settings.seed,
     )
+
+
+def settings_of(protocol: Preset) -> dict[str, Setting]:
+    """Return every choice that changes the score, by name."""
+    values = dataclasses.asdict(protocol)
+    return {name: value for name, value in values.items() if name not in _NO_SETTINGS}
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions that stand in fingerprints."""
+    return {
+        "patchwise": __version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in _PACKAGES},
+    }
 
 
 def identify_segmentation(data: SegmentationData) -> DataIdentity:

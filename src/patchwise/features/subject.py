@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from patchwise.features.notes import Notes
+from patchwise.models.adapted import PROBE_PX, Adapted, asking, fixed_images
 from patchwise.models.backbone import Backbone
 
 DEFAULT_MEMORY_BYTES = 4 * 2**30
@@ -18,7 +19,7 @@ class ModelIdentity:
     """Whose features were scored."""
 
     name: str
-    sha256: str | None  # of the weights; None: features of something that cannot be told apart
+    sha256: str | None  # of weights or features, see `identify`; None: it cannot be told apart
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,26 @@ def identify(model: nn.Module, name: str) -> ModelIdentity:
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)};".encode())
         digest.update(_bytes(tensor))
     return ModelIdentity(name, digest.hexdigest())
+
+
+def identify_by_features(backbone: Backbone, name: str) -> ModelIdentity:
+    """Return name and digest of anything else that gives features.
+
+    Of a module the digest is of its weights, and, as the same weights may give features of several
+    layers, of the mean size and spread of features of two fixed images in two digits, which no
+    device changes. Other things are known by those features alone, to the last bit: on another
+    device they are another model.
+    """
+    side_px = max(1, PROBE_PX // backbone.patch_px) * backbone.patch_px
+    with asking(backbone.device):
+        output = backbone(fixed_images(2, side_px).to(backbone.device))
+    function = backbone.function if isinstance(backbone, Adapted) else backbone
+    features = [output.cls.float(), output.patches.float()]
+    if not isinstance(function, nn.Module):
+        return ModelIdentity(name, hashlib.sha256(b"".join(map(_bytes, features))).hexdigest())
+    sizes = [f"{value:.1e}" for f in features for value in (float(f.abs().mean()), float(f.std()))]
+    weights = identify(function, name).sha256
+    return ModelIdentity(name, hashlib.sha256(f"{weights} {sizes}".encode()).hexdigest())
 
 
 def _bytes(tensor: Tensor) -> memoryview:

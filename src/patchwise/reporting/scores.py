@@ -8,6 +8,7 @@ from patchwise.eval.results import (
     Evaluation,
     Fingerprint,
     HealthResult,
+    Interval,
     Result,
     SegmentationResult,
 )
@@ -23,6 +24,7 @@ class ScoreRow:
 
     name: str
     scores: Scores
+    interval: Interval | None = None  # of the first score, over test images
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class ScoreTable:
         if value is None:
             return "\u2013"
         return f"{100 * value:.1f}" if self.scored else f"{value:.3g}"
+
+    def between(self, interval: Interval) -> str:
+        """Return an interval as it stands in the table."""
+        return f"{self.text(interval.low)} \u2013 {self.text(interval.high)}"
 
     @property
     def best(self) -> Scores:
@@ -79,7 +85,9 @@ def _overview(tables: Sequence[ScoreTable]) -> ScoreTable:
 def _table(group: Sequence[Evaluation]) -> ScoreTable:
     first = group[0].result
     scored = not isinstance(first, HealthResult)
-    rows = tuple(ScoreRow(e.subject, tuple(_metrics(e.result).values())) for e in group)
+    rows = tuple(
+        ScoreRow(e.subject, tuple(_metrics(e.result).values()), _interval(e.result)) for e in group
+    )
     return ScoreTable(
         title=first.fingerprint.preset + (", percent" if scored else ""),
         columns=tuple(_metrics(first)),
@@ -109,6 +117,29 @@ def _metrics(result: Result) -> dict[str, float | None]:
     }
 
 
+def _interval(result: Result) -> Interval | None:
+    if isinstance(result, (ClassificationResult, SegmentationResult)):
+        return result.interval
+    return None
+
+
+def _details(result: Result) -> str:
+    """Return what else was measured, as it is to be read with the score."""
+    parts = []
+    if isinstance(result, ClassificationResult):
+        others = (f"{name}: {100 * accuracy:.1f}" for name, accuracy in result.others.items())
+        parts += [f"accuracy with {', '.join(others)}"] if result.others else []
+        parts += [f"chosen: {result.selected}"] if result.selected else []
+        best = result.best_accuracy
+    else:
+        best = result.best_miou if isinstance(result, SegmentationResult) else None
+    if isinstance(result, SegmentationResult) and result.miou_by_run:
+        parts.append(f"mIoU by run {', '.join(f'{100 * m:.1f}' for m in result.miou_by_run)}")
+    if best is not None:
+        parts.append(f"best epoch by these very labels {100 * best:.1f}")
+    return "; ".join(("", *parts))
+
+
 def _classes(results: Sequence[Result]) -> tuple[ScoreRow, ...]:
     segmented = [result for result in results if isinstance(result, SegmentationResult)]
     names = dict.fromkeys(name for result in segmented for name in result.iou)
@@ -131,10 +162,10 @@ def _settings(group: Sequence[Evaluation]) -> tuple[Fact, ...]:
     facts.append(Fact("Seed", str(mark.seed)))
     for evaluation in group:
         own = evaluation.result.fingerprint
-        weights = f"weights {own.model.sha256[:16]}" if own.model.sha256 else "no weights"
+        weights = f"sha256 {own.model.sha256[:16]}" if own.model.sha256 else "no weights"
         text = (
             f"{own.model.name}, {weights}; {duration(own.seconds)} on {own.device}, "
-            f"process peak {gibibytes(own.peak_bytes)}"
+            f"process peak {gibibytes(own.peak_bytes)}{_details(evaluation.result)}"
         )
         facts.append(Fact(evaluation.subject, text))
     packages = ", ".join(f"{name} {version}" for name, version in mark.packages.items())

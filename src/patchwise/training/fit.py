@@ -35,7 +35,7 @@ class Fit:
         return self.images / self.need.seconds
 
 
-def parse_bytes(text: str) -> int:
+def parse_bytes(text: str, *, caller: str = "fit") -> int:
     """Return a size such as ``8GiB``, ``7.5 GB`` or ``900MiB`` in bytes.
 
     >>> parse_bytes("8GiB")
@@ -43,7 +43,9 @@ def parse_bytes(text: str) -> int:
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]+)\s*", text)
     if not found or found[2].upper() not in _UNITS or not float(found[1]):
-        raise ConfigError(f"fit: the limit must be a size such as 8GiB or 900MiB, got {text!r}")
+        raise ConfigError(
+            f"{caller}: the limit must be a size such as 8GiB or 900MiB, got {text!r}"
+        )
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
