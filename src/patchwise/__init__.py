@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 from patchwise.version import __version__
 
 if TYPE_CHECKING:
-    from patchwise.api import doctor, embed, evaluate, forecast_training, report, train, views
+    from patchwise.api import (
+        choose_checkpoint,
+        doctor,
+        embed,
+        evaluate,
+        forecast_training,
+        report,
+        train,
+        views,
+    )
     from patchwise.checkup.report import DoctorReport
     from patchwise.configs.backbone import ViTConfig
     from patchwise.configs.methods import DINOConfig, PWSelfConfig
@@ -43,6 +52,7 @@ _HOMES = {
     "TrainResult": "patchwise.training.run",
     "ViT": "patchwise.models.vit",
     "ViTConfig": "patchwise.configs.backbone",
+    "choose_checkpoint": "patchwise.api",
     "doctor": "patchwise.api",
     "embed": "patchwise.api",
     "evaluate": "patchwise.api",
@@ -78,6 +88,7 @@ __all__ = [
     "ViT",
     "ViTConfig",
     "__version__",
+    "choose_checkpoint",
     "doctor",
     "embed",
     "evaluate",

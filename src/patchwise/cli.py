@@ -103,22 +103,44 @@ def train(  # noqa: PLR0913 - one parameter an option
 
 
 @app.command("eval")
-def eval_(
-    model: Annotated[str, typer.Argument(help="Weights file of a backbone.")],
-    protocol: Annotated[str, typer.Option(help="See `patchwise list protocols`.")],
-    data: Annotated[str, typer.Option(help="Labelled images, or scenes.")],
+def eval_(  # noqa: PLR0913 - one parameter an option
+    model: Annotated[str, typer.Argument(help="Weights file of a backbone, or folder of a run.")],
+    protocol: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="See `patchwise list protocols`."),
+    ] = None,
+    data: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Labelled images, or scenes."),
+    ] = None,
     out: Annotated[Optional[Path], typer.Option(help="JSON file for the result.")] = None,  # noqa: UP045
     device: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="cpu or cuda; by default a GPU if there is one."),
     ] = None,
     settings: Set = None,
+    all_checkpoints: Annotated[
+        bool,
+        typer.Option(
+            "--all-checkpoints",
+            help="Score all that the run MODEL has kept without labels, and single out the best; "
+            "--data then names images that it was not trained on.",
+        ),
+    ] = False,
 ) -> None:
-    """Score a backbone by a named protocol."""
+    """Score a backbone by a named protocol, or choose among the checkpoints of a run."""
     from patchwise import api
     from patchwise.configs.loader import parse_settings
 
     changes = parse_settings(settings or [])
+    if all_checkpoints == (protocol is not None):
+        raise typer.BadParameter("give either --protocol or --all-checkpoints")
+    if protocol is None:
+        if out is not None:
+            raise typer.BadParameter("--all-checkpoints writes into the run, without --out")
+        choice = api.choose_checkpoint(model, data=data, settings=changes, device=device)
+        Console().print(api.describe_choice(choice))
+        return
     result = api.evaluate(model, protocol=protocol, data=data, settings=changes, device=device)
     Console().print(api.describe_result(result))
     if out is not None:

@@ -21,7 +21,7 @@ from patchwise.data.labelled import LabelledData, open_labelled_data
 from patchwise.data.segmentation import SegmentationData
 from patchwise.errors import ChoiceError, ConfigError, DataError, WeightsError
 from patchwise.eval.baselines import RawPatches
-from patchwise.eval.results import headline, parse_result
+from patchwise.eval.results import HealthResult, headline, parse_result
 from patchwise.models.backbone import Backbone
 from tests.data.layouts.trees import make_cifar10, make_voc
 from tests.eval.test_results import RESULT_OF
@@ -73,6 +73,21 @@ def test_published_data_are_opened_by_where_they_lie(tmp_path: Path) -> None:
         assert isinstance(open_labels(data), kind)
     assert isinstance(open_labels(f"voc:{voc}"), SegmentationData)
     assert isinstance(open_labels(f"cifar10:{cifar}"), LabelledData)
+
+
+def test_images_are_opened_with_what_labels_there_are(tmp_path: Path) -> None:
+    model, folder = small_vit(), tmp_path / "pictures"
+    save_colours(folder, {"": 6})
+    for data, objects in (
+        ("scenes:20", "masks"),
+        ("scenes", "labels"),
+        (folder, "attention"),
+        (colour_data(), "labels"),
+    ):
+        result = evaluate(model, protocol="health/features", data=data, settings={"images": 6})
+        assert isinstance(result, HealthResult)
+        assert result.objects == objects
+        assert result.fingerprint.data.test == 6
 
 
 def test_a_result_is_saved_and_shown(tmp_path: Path) -> None:

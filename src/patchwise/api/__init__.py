@@ -1,5 +1,6 @@
 """What users call: everything below, composed. The command line calls the same functions."""
 
+from patchwise.api.choosing import choose_checkpoint, describe_choice
 from patchwise.api.doctoring import doctor
 from patchwise.api.embedding import describe_store, embed
 from patchwise.api.evaluation import describe_result, evaluate, open_labels, save_result
@@ -8,6 +9,8 @@ from patchwise.api.training import forecast_training, train
 from patchwise.api.viewing import views
 
 __all__ = [
+    "choose_checkpoint",
+    "describe_choice",
     "describe_result",
     "describe_store",
     "doctor",

@@ -10,9 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from patchwise.api.models import Model, open_subject
+from patchwise.api.runs import open_run, run_folder
 from patchwise.checks import check_choice
 from patchwise.data.labelled import LabelledData, open_labelled_data
 from patchwise.data.segmentation import SegmentationData, is_segmentation, open_segmentation
+from patchwise.data.source import ImageSource, open_source
 from patchwise.errors import DataError
 from patchwise.eval.presets import (
     LARGEST_SHORT_PX,
@@ -20,13 +22,16 @@ from patchwise.eval.presets import (
     Facts,
     OfImages,
     OfPixels,
+    Unlabelled,
     make_protocol,
 )
 from patchwise.eval.results import Result, SegmentationResult, dump_result
+from patchwise.eval.run_health import HealthRun
 from patchwise.features.subject import Subject
 from patchwise.files import write_text
 
 LabelledSets = LabelledData | SegmentationData
+Opened = LabelledSets | ImageSource
 _SHORT: dict[str, tuple[str, ...]] = {
     "labelled": ("knn/dino-short",),
     "segmentation": ("knn/patches-short", "incontext/hummingbird-short", "linseg/cotap-short"),
@@ -38,7 +43,7 @@ def evaluate(
     model: Model,
     *,
     protocol: str,
-    data: str | Path | LabelledSets,
+    data: str | Path | Opened | None = None,
     settings: Mapping[str, Any] | None = None,
     name: str | None = None,
     device: str | None = None,
@@ -50,7 +55,9 @@ def evaluate(
             that maps normalised images to CLS and patch features. A module is put into eval mode.
         protocol: Name of the protocol; `patchwise list protocols` shows them.
         data: For protocols of images, see `open_labelled_data`; for protocols of pixels, see
-            `open_segmentation`. Both take published data sets as they are unpacked.
+            `open_segmentation`. Both take published data sets as they are unpacked. For protocols
+            of images alone, see `open_source`, or labelled pixels; for those of runs, the folder
+            of the run, which may stand as the model and be left out here.
         settings: Settings of the protocol to change, by name. The result says so.
         name: What the result calls the model; by default its file, or its class.
         device: Where a weights file is loaded to; None: a GPU if there is one. A backbone stays
@@ -63,24 +70,36 @@ def evaluate(
         PatchwiseError: Model, data or settings cannot be used; the message says what to do.
     """
     check_choice("evaluate", PROTOCOLS, protocol=protocol)
-    opened = open_labels(data, PROTOCOLS[protocol].kind) if isinstance(data, (str, Path)) else data
+    if PROTOCOLS[protocol].kind == "run":
+        return _score_run(model if data is None else data, protocol, dict(settings or {}))
+    if data is None:
+        raise DataError(f"evaluate: data must name images for {protocol}, got None")
+    opened: Opened
+    if not isinstance(data, (str, Path)):
+        opened = data
+    elif PROTOCOLS[protocol].kind == "images":
+        opened = open_images(data)
+    else:
+        opened = open_labels(data, PROTOCOLS[protocol].kind)
     subject = open_subject(model, name=name, device=device)
     return score(subject, opened, protocol, settings=settings)
 
 
 def score(
     subject: Subject,
-    data: LabelledSets,
+    data: Opened,
     protocol: str,
     *,
     settings: Mapping[str, Any] | None = None,
     largest_px: int = LARGEST_SHORT_PX,
 ) -> Result:
-    """Score a model on labelled images that are open; short forms see ``largest_px`` at most."""
+    """Score a model on images that are open; short forms see ``largest_px`` at most."""
     backbone = subject.backbone
     facts = Facts(min(_short_side_px(data), largest_px), backbone.patch_px, backbone.dim)
     chosen = make_protocol(protocol, facts, dict(settings or {}))
     if isinstance(chosen, OfImages) and isinstance(data, LabelledData):
+        return chosen.run(subject, data)
+    if isinstance(chosen, Unlabelled) and not isinstance(data, LabelledData):
         return chosen.run(subject, data)
     if isinstance(chosen, OfPixels) and isinstance(data, SegmentationData):
         return chosen.run(subject, data)
@@ -88,6 +107,26 @@ def score(
         f"evaluate: data of {protocol} must be {PROTOCOLS[protocol].kind} images, "
         f"got {type(data).__name__}"
     )
+
+
+def open_images(data: str | Path) -> ImageSource | SegmentationData:
+    """Open images whose labels are not asked for; those of pixels stay beside them."""
+    counted = isinstance(data, str) and data.startswith("scenes:")  # COUNT, not a layout's folder
+    return open_segmentation(data) if not counted and is_segmentation(data) else open_source(data)
+
+
+def _score_run(run: object, protocol: str, settings: dict[str, Any]) -> Result:
+    """Read what a run has logged, beside the backbone that it has come to."""
+    if not isinstance(run, (str, Path)):
+        raise DataError(
+            f"evaluate: data of {protocol} must be the folder of a run, got {type(run).__name__}"
+        )
+    record = open_run(run)
+    subject = open_subject(run_folder(run).backbone, device="cpu")
+    facts = Facts(subject.backbone.patch_px, subject.backbone.patch_px)
+    chosen = make_protocol(protocol, facts, settings)
+    assert isinstance(chosen, HealthRun), "the protocol is one of runs"
+    return chosen.run(subject, record)
 
 
 def open_labels(data: str | Path, kind: str | None = None, *, scene_px: int = 64) -> LabelledSets:
@@ -114,7 +153,7 @@ def describe_result(result: Result) -> Table:
         table.add_row(Text(name), Text(shown))
 
     for name, value in dump_result(result).items():
-        if isinstance(value, (float, int)):
+        if isinstance(value, (float, int)) or name in ("cause", "message", "objects"):
             add(name, value)
     if isinstance(result, SegmentationResult):
         for name, iou in result.iou.items():
@@ -140,11 +179,11 @@ def save_result(result: Result, path: str | Path) -> None:
         raise DataError(f"evaluate: out must be a file that can be written, got {error}") from error
 
 
-def _short_side_px(data: LabelledSets) -> int:
-    number = len(data.fit)
-    chosen = np.linspace(0, number - 1, num=min(number, _MEASURED)).astype(int).tolist()
+def _short_side_px(data: Opened) -> int:
     if isinstance(data, SegmentationData):
-        sides = [min(data.fit.read(index)[0].shape[:2]) for index in chosen]
+        source: ImageSource = data.fit.images
     else:
-        sides = [min(data.fit.read(index).shape[:2]) for index in chosen]
-    return int(np.median(sides))
+        source = data.fit if isinstance(data, LabelledData) else data
+    number = len(source)
+    chosen = np.linspace(0, number - 1, num=min(number, _MEASURED)).astype(int).tolist()
+    return int(np.median([min(source.read(index).shape[:2]) for index in chosen]))

@@ -12,7 +12,9 @@ from patchwise.checks import check_choice
 from patchwise.configs.loader import replace_options
 from patchwise.errors import ConfigError
 from patchwise.eval import short
+from patchwise.eval.dense_score import DenseScore
 from patchwise.eval.fcn import FCNSegmentation
+from patchwise.eval.health import HealthFeatures
 from patchwise.eval.images import KNNImages
 from patchwise.eval.incontext import InContext
 from patchwise.eval.knn_cotap import KNNCoTAP
@@ -23,9 +25,10 @@ from patchwise.eval.linseg_dinov2 import LinearDINOv2
 from patchwise.eval.linseg_leopart import LinearLeopart
 from patchwise.eval.overcluster import Overclustering
 from patchwise.eval.patches import KNNPatches
+from patchwise.eval.run_health import HealthRun
 from patchwise.eval.unsupseg import UnsupervisedSegmentation
 
-Kind = Literal["labelled", "segmentation"]
+Kind = Literal["images", "labelled", "run", "segmentation"]
 OfImages = KNNImages | KNNCoTAP | LinearDINO | LinearCoTAP
 OfPixels = (
     KNNPatches
@@ -37,7 +40,8 @@ OfPixels = (
     | Overclustering
     | UnsupervisedSegmentation
 )
-Protocol = OfImages | OfPixels
+Unlabelled = DenseScore | HealthFeatures
+Protocol = OfImages | OfPixels | Unlabelled | HealthRun
 _SIDES = {"size_px", "crop_px", "train_px", "test_px"}
 LARGEST_SHORT_PX = 224  # side of the squares that short forms look at
 
@@ -60,7 +64,7 @@ class Facts:
 class Preset:
     """A named protocol."""
 
-    kind: Kind  # of the data it needs: classes of images, or of pixels
+    kind: Kind  # of the data it needs: images, with their classes, or of pixels; or a run's folder
     make: Callable[[str, Facts], Protocol]
     help: str
 
@@ -161,6 +165,19 @@ PROTOCOLS: dict[str, Preset] = {
         "segmentation",
         lambda name, facts: KNNPatches(name, size_px=facts.side_px),
         "k-NN of patches by the class of most of their pixels.",
+    ),
+    "health/dense": Preset(
+        "images",
+        lambda name, facts: DenseScore(name, size_px=facts.side_px),
+        "A score without labels: what the patches of two views have in common.",
+    ),
+    "health/features": Preset(
+        "images",
+        lambda name, facts: HealthFeatures(name, size_px=facts.side_px),
+        "Ranks, position bias and dispersion of features; labels are used if there are any.",
+    ),
+    "health/run": Preset(
+        "run", lambda name, _: HealthRun(name), "What a training run has logged of its health."
     ),
     "incontext/hummingbird": _incontext(10_240_000, 1),
     "incontext/hummingbird-1024x1000": _incontext(1_024_000, 1),

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from patchwise.eval.results import (
     ClassificationResult,
+    DenseScoreResult,
     Evaluation,
     Fingerprint,
     HealthResult,
     Result,
+    RunHealthResult,
     SegmentationResult,
 )
 from patchwise.reporting.cost import Fact
@@ -78,7 +80,7 @@ def _overview(tables: Sequence[ScoreTable]) -> ScoreTable:
 
 def _table(group: Sequence[Evaluation]) -> ScoreTable:
     first = group[0].result
-    scored = not isinstance(first, HealthResult)
+    scored = not isinstance(first, (HealthResult, RunHealthResult, DenseScoreResult))
     rows = tuple(ScoreRow(e.subject, tuple(_metrics(e.result).values())) for e in group)
     return ScoreTable(
         title=first.fingerprint.preset + (", percent" if scored else ""),
@@ -102,6 +104,15 @@ def _metrics(result: Result) -> dict[str, float | None]:
             "within object / between categories": result.instance_ratio,
             "within category / between categories": result.class_ratio,
         }
+    if isinstance(result, RunHealthResult):
+        return {
+            "teacher entropy, of ln K": result.teacher_entropy,
+            "prototype use": result.prototype_use,
+            "loss, of ln K": result.loss_frac,
+            "agreement": result.agreement,
+        }
+    if isinstance(result, DenseScoreResult):
+        return {f"label-free score (of {result.dim})": result.score}
     return {
         "accuracy": result.accuracy,
         "top 5": result.top5,
