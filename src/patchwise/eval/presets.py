@@ -1,7 +1,8 @@
 """The named protocols: a name stands for published settings, or says that it is a short form.
 
-Short forms, for small data and small machines, and measures of health, which no paper has settings
-for, take the images' own size: it is derived once and then stands in the result's settings like any other.
+Short forms, for small data and small machines, and measures of health, which have no published
+settings, take the images' own size: it is derived once and then stands in the result's settings
+like any other.
 """
 
 from collections.abc import Callable
