@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "methods": {"augment", "losses", "models", "ops"},
     "training": {"data", "methods", "models", "ops"},
     "features": {"data", "models", "ops"},
-    "eval": {"data", "features", "models", "ops"},
+    "eval": {"augment", "data", "features", "models", "ops"},
     "pictures": {"augment", "data", "models", "ops"},
     "reporting": {"eval", "pictures"},
     "recipes": {"data", "models"},

@@ -248,10 +248,27 @@ def test_report_and_views_print_where_they_wrote(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.strip()) == (0, str(tmp_path / "v.png")), done.stderr
 
 
+def test_the_best_checkpoint_of_a_run_is_printed(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    settings = tiny(**{"train.epochs": 2, "train.keep_checkpoints": 9, "backbone.patch_px": 8})
+    assert run("train", "scenes:12", "--out", out, *settings).returncode == 0
+    done = run("eval", out, "--all-checkpoints", "--set", "images=8")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("step-00000000") == 3
+    assert (out / "best.txt").read_text().strip() in done.stdout
+    assert (out / "best.safetensors").exists()
+    done = run("eval", out, "--protocol", "health/run")
+    assert done.returncode == 0, done.stderr
+    assert "teacher_entropy" in done.stdout
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
+        (["eval", "x", "--data", "scenes"], 2, "either --protocol or --all-checkpoints"),
+        (["eval", "x", "--all-checkpoints", "--out", "y"], 2, "without --out"),
+        (["eval", "nowhere", "--all-checkpoints"], 1, "nowhere"),
         (["train", "scenes:12"], 2, "--out"),
         (["train", "nowhere", "--out", "x"], 1, "nowhere"),
         (["train", "scenes:12", "--out", "x", "--recipe", "smal"], 2, "did you mean 'small'"),

@@ -9,6 +9,7 @@ from patchwise.version import __version__
 
 if TYPE_CHECKING:
     from patchwise.api import (
+        choose_checkpoint,
         compare,
         doctor,
         embed,
@@ -56,6 +57,7 @@ _HOMES = {
     "TrainResult": "patchwise.training.run",
     "ViT": "patchwise.models.vit",
     "ViTConfig": "patchwise.configs.backbone",
+    "choose_checkpoint": "patchwise.api",
     "compare": "patchwise.api",
     "doctor": "patchwise.api",
     "embed": "patchwise.api",
@@ -97,6 +99,7 @@ __all__ = [
     "ViT",
     "ViTConfig",
     "__version__",
+    "choose_checkpoint",
     "compare",
     "doctor",
     "embed",

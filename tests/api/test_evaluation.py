@@ -15,7 +15,7 @@ from patchwise.errors import ChoiceError, ConfigError, DataError, RangeError, We
 from patchwise.eval.baselines import RawPatches
 from patchwise.eval.files import read_results
 from patchwise.eval.patches import KNNPatches
-from patchwise.eval.results import Result, headline
+from patchwise.eval.results import HealthResult, Result, headline
 from patchwise.features.subject import Subject
 from tests.data.layouts.trees import make_cifar10
 from tests.eval.tiny import Sighted, colour_data, save_colours
@@ -100,6 +100,21 @@ def test_several_protocols_are_run_in_order_and_told(tmp_path: Path) -> None:
         f"{name}: {metric} {value:.4f}"
         for name, (metric, value) in zip(SHORT, map(headline, results), strict=True)
     ]
+
+
+def test_images_are_opened_with_what_labels_there_are(tmp_path: Path) -> None:
+    model, folder = small_vit(), tmp_path / "pictures"
+    save_colours(folder, {"": 6})
+    for data, objects in (
+        ("scenes:20", "masks"),
+        ("scenes", "labels"),
+        (folder, "attention"),
+        (colour_data(), "labels"),
+    ):
+        result = evaluate(model, protocol="health/features", data=data, settings={"images": 6})
+        assert isinstance(result, HealthResult)
+        assert result.objects == objects
+        assert result.fingerprint.data.test == 6
 
 
 def test_what_is_done_is_not_done_again(tmp_path: Path, runs: list[int]) -> None:

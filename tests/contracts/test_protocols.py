@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from patchwise.data.labelled import open_labelled_data
+from patchwise.eval.dense_score import DenseScore
 from patchwise.eval.fcn import FCNSegmentation
+from patchwise.eval.health import HealthFeatures
 from patchwise.eval.images import KNNImages
 from patchwise.eval.incontext import InContext
 from patchwise.eval.knn_cotap import KNNCoTAP
@@ -22,6 +24,7 @@ from patchwise.eval.overcluster import Overclustering
 from patchwise.eval.patches import KNNPatches
 from patchwise.eval.presets import PROTOCOLS, Facts
 from patchwise.eval.results import STORED, Result, headline
+from patchwise.eval.run_health import HealthRun, RunRecord
 from patchwise.eval.unsupseg import UnsupervisedSegmentation
 from patchwise.features.subject import Subject
 from tests.eval.tiny import (
@@ -42,7 +45,7 @@ class Case:
 
     protocol: Any
     data: Any
-    chance: float
+    chance: float | None  # None: it measures, and there is no right answer
     other: dict[str, Any] = dataclasses.field(default_factory=dict)  # where `OTHER` is its own
 
     def run(self, backbone: Any = None, *, at_once: int = 32, **settings: Any) -> Result:
@@ -62,7 +65,8 @@ OTHER: dict[str, Any] = {
     "widths": (8,), "scale": (1.0, 1.0), "most_of_class": 0.5, "blocks": 2, "mean_patch": False,
     "rate_per_256": 0.5, "clusters": 5, "dims": 2, "runs": 1, "iterations": 1, "restarts": 2,
     "points_per_cluster": 4, "images": 6, "patches": 8, "sampling": "even",
-    "search": "approximate", "cells": 2, "probes": 1,
+    "search": "approximate", "cells": 2, "probes": 1, "pairs": 40, "high_norm_times": 3.0,
+    "ridge_frac": 0.1, "last_frac": 0.5,
 }  # fmt: skip
 FEW = {"steps": 3, "warmup_steps": 1, "epochs": 1}
 OF_IMAGES = {
@@ -107,8 +111,22 @@ CASES = (
 )  # fmt: skip
 
 
-@pytest.fixture(params=[*OF_IMAGES, *OF_PIXELS])
+HEALTHY = {f"health/{name}": 0.5 for name in (
+    "teacher_entropy", "prototype_use", "loss_frac", "agreement",
+)}  # fmt: skip
+RECORD = RunRecord("run", tuple({"step": s, **HEALTHY} for s in range(9)), "ab")
+MEASURING = {
+    "health": HealthFeatures("p", size_px=32),
+    "dense": DenseScore("p", size_px=32),
+    "run": HealthRun("p"),
+}
+
+
+@pytest.fixture(params=[*OF_IMAGES, *OF_PIXELS, *MEASURING])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
+    if request.param in MEASURING:
+        data = {"health": colour_data(), "dense": colour_data().test.images, "run": RECORD}
+        return Case(MEASURING[request.param], data[request.param], None)
     if request.param in OF_PIXELS:
         protocol = OF_PIXELS[request.param]
         approximate = getattr(protocol, "search", "exact") != "exact"
@@ -120,14 +138,19 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
 
 def test_every_protocol_is_tested_here() -> None:
     kinds = {type(preset.make(name, Facts(64, 8))) for name, preset in PROTOCOLS.items()}
-    assert kinds == {type(protocol) for protocol in [*OF_IMAGES.values(), *OF_PIXELS.values()]}
+    kinds_here = [*OF_IMAGES.values(), *OF_PIXELS.values(), *MEASURING.values()]
+    assert kinds == {type(protocol) for protocol in kinds_here}
 
 
 def test_features_that_show_the_class_score_one(case: Case) -> None:
+    if case.chance is None:
+        pytest.skip("labels are not asked for")
     assert headline(case.run())[1] > 0.97
 
 
 def test_features_that_show_nothing_score_as_guessing(case: Case) -> None:
+    if case.chance is None:
+        pytest.skip("labels are not asked for")
     assert headline(case.run(Blind()))[1] <= case.chance + 0.17
 
 
@@ -159,8 +182,8 @@ def test_the_batch_does_not_matter(case: Case) -> None:
 
 
 def test_the_order_of_the_test_images_does_not_matter(case: Case) -> None:
-    if case.protocol in OF_IMAGES.values():
-        pytest.skip("files have one order")
+    if case.protocol in (*OF_IMAGES.values(), MEASURING["dense"], MEASURING["run"]):
+        pytest.skip("files have one order, views depend on the place in it, a run has no images")
     shuffled = ColourBlocks(12, seed=1, order=(3, 1, 4, 0, 5, 9, 2, 6, 8, 7, 11, 10))
     other = replace(case, data=replace(case.data, test=shuffled))
     assert headline(other.run())[1] == pytest.approx(headline(case.run())[1], abs=1e-6)
@@ -200,8 +223,8 @@ def test_stored_features_score_the_same_and_the_fingerprint_says_so(
 
 def test_the_fingerprint_names_data_and_model(case: Case) -> None:
     mark = case.run().fingerprint
-    assert mark.data.fit == 24
-    assert mark.data.test == 12
+    used = (24, 12) if case.chance is not None else (0, 0 if case.data is RECORD else 12)
+    assert (mark.data.fit, mark.data.test) == used
     assert mark.data.sha256 == case.data.fingerprint()
     assert mark.model == MODEL
     assert mark.seconds > 0

@@ -1,6 +1,8 @@
 """Health of features: of backbones whose health is known."""
 
+import itertools
 from dataclasses import replace
+from statistics import fmean
 
 import pytest
 import torch
@@ -12,7 +14,9 @@ from patchwise.eval.baselines import RawPatches
 from patchwise.eval.health import HealthFeatures
 from patchwise.eval.results import headline
 from patchwise.models.backbone import BackboneOutput
-from tests.eval.tiny import subject_of
+from patchwise.normalisation import normalise
+from patchwise.randomness import random_order
+from tests.eval.tiny import Sighted, colour_data, subject_of
 from tests.small_runs import small_vit
 
 PROTOCOL = HealthFeatures("health/features", size_px=64, images=24)
@@ -73,18 +77,66 @@ def test_patches_of_one_object_are_nearer_than_those_of_others() -> None:
     assert result.instance_ratio < 0.9
 
 
-def test_without_masks_there_is_no_dispersion() -> None:
-    class Plain:
-        name = "plain"
+class Plain:
+    """Scenes without their masks."""
 
-        def __len__(self) -> int:
-            return len(SCENES)
+    name = "plain"
 
-        read, describe, fingerprint = SCENES.read, SCENES.describe, SCENES.fingerprint
+    def __len__(self) -> int:
+        return len(SCENES)
 
+    read, describe, fingerprint = SCENES.read, SCENES.describe, SCENES.fingerprint
+
+
+def test_without_masks_objects_are_what_the_model_looks_at() -> None:
     result = PROTOCOL.run(subject_of(small_vit().eval()), Plain())
-    assert (result.within_instance, result.class_ratio) == (None, None)
+    assert result.objects == "attention"
+    assert result.within_instance is not None
+    assert result.between_classes is not None
+    assert result.within_class is None
     assert 1 < result.patch_rank <= 32
+
+
+def test_without_masks_and_attention_there_is_no_dispersion() -> None:
+    result = PROTOCOL.run(subject_of(RawPatches(8)), Plain())
+    assert (result.within_instance, result.between_classes) == (None, None)
+    assert result.objects is None
+
+
+@pytest.mark.parametrize("kept", [16, 6])
+def test_distances_are_means_over_pairs_of_patches(kept: int) -> None:
+    """By a loop over all pairs, from the labels of pixels; of all 16 patches, or of some places."""
+    data = colour_data()
+    protocol = HealthFeatures("p", size_px=32, images=5, patches=5 * kept)
+    result = protocol.run(replace(subject_of(Sighted()), batch=2), data)
+    places = random_order(16, 0, 1)[:kept].tolist()
+    assert result.objects == "labels"
+    chosen = random_order(len(data.test), 0, 0)[:5].tolist()
+    patches = []
+    for image in chosen:
+        pixels, label = data.test.read(image)
+        seen = Sighted()(normalise(torch.from_numpy(pixels).movedim(-1, 0)[None].float() / 255))
+        classes = label[4::8, 4::8].flatten().tolist()
+        patches += [(image, classes[place], seen.patches[0, place]) for place in places]
+    sums: dict[str, list[float]] = {"object": [], "class": [], "other": []}
+    for (image_a, class_a, a), (image_b, class_b, b) in itertools.combinations(patches, 2):
+        kind = "other" if class_a != class_b else "object" if image_a == image_b else "class"
+        sums[kind].append(1 - float(torch.nn.functional.cosine_similarity(a, b, dim=0)))
+    assert result.within_instance == pytest.approx(fmean(sums["object"]), abs=1e-5)
+    assert result.within_class == pytest.approx(fmean(sums["class"]), abs=1e-5)
+    assert result.between_classes == pytest.approx(fmean(sums["other"]), abs=1e-5)
+
+
+def test_few_patches_stand_for_all_and_lie_at_the_same_places() -> None:
+    few = replace(PROTOCOL, patches=24 * 16)
+    in_parts = replace(subject_of(Made("place")), batch=5)
+    assert few.run(in_parts, SCENES).position_bias == pytest.approx(1)
+    rank = few.run(subject_of(Made("noise")), SCENES).patch_rank
+    assert 14 < rank < PROTOCOL.run(subject_of(Made("noise")), SCENES).patch_rank
+    spread = PROTOCOL.run(subject_of(RawPatches(8)), SCENES)
+    some = few.run(subject_of(RawPatches(8)), SCENES)
+    assert some.within_class == pytest.approx(spread.within_class, rel=0.1)
+    assert some.within_class != spread.within_class
 
 
 def test_the_result_says_what_it_is_about() -> None:

@@ -12,9 +12,11 @@ from patchwise.eval.results import (
     RESULTS,
     ClassificationResult,
     DataIdentity,
+    DenseScoreResult,
     Fingerprint,
     HealthResult,
     Result,
+    RunHealthResult,
     SegmentationResult,
     dump_result,
     headline,
@@ -35,6 +37,10 @@ MARK = Fingerprint(
     peak_bytes=2**20,
 )
 RESULT_OF: dict[str, Result] = {
+    "dense-score": DenseScoreResult(MARK, 3.5, pairs=900, dim=96),
+    "run-health": RunHealthResult(
+        MARK, 200, 9, 0.3, 0.2, 0.75, 0.4, {"update": 0.5}, "collapse", "few take all"
+    ),
     "health": HealthResult(MARK, 40.5, 12.0, 96, 0.1, 0.0, 0.2, 0.3, None),
     "classification": ClassificationResult(MARK, 0.5, 0.75, 0.25, num_queries=4, num_memory=9),
     "segmentation": SegmentationResult(MARK, 0.5, {"cat": 0.5, "dog": None}, 0.75, best_miou=None),
@@ -83,7 +89,8 @@ def test_a_result_cannot_be_changed() -> None:
     [
         (
             {"kind": "depth"},
-            "kind in 'r.json' must be one of classification, health, segmentation, got 'depth'",
+            "kind in 'r.json' must be one of classification, dense-score, health, run-health, "
+            "segmentation, got 'depth'",
         ),
         (
             {"accuracy": "high"},

@@ -1,5 +1,6 @@
 """What users call: everything below, composed. The command line calls the same functions."""
 
+from patchwise.api.choosing import choose_checkpoint, describe_choice
 from patchwise.api.comparing import compare, comparisons_as_json
 from patchwise.api.data import open_labels
 from patchwise.api.doctoring import doctor
@@ -13,8 +14,10 @@ from patchwise.api.viewing import views
 from patchwise.eval.suites import protocols_of
 
 __all__ = [
+    "choose_checkpoint",
     "compare",
     "comparisons_as_json",
+    "describe_choice",
     "describe_comparisons",
     "describe_results",
     "describe_store",

@@ -12,6 +12,7 @@ from patchwise.errors import ConfigError, DataError
 from patchwise.eval.files import read_results, write_results
 from patchwise.eval.presets import LARGEST_SHORT_PX, PROTOCOLS, Facts, Kind, make_protocol
 from patchwise.eval.results import Result, headline
+from patchwise.eval.run_health import RunRecord
 from patchwise.eval.setup import Runnable, package_versions, settings_of
 from patchwise.features.subject import Subject
 
@@ -22,7 +23,7 @@ def evaluate(
     model: Model | Subject,
     *,
     protocol: str,
-    data: Data,
+    data: Data | None = None,
     settings: Mapping[str, Any] | None = None,
     name: str | None = None,
     device: str | None = None,
@@ -35,7 +36,9 @@ def evaluate(
             here too.
         protocol: Name of the protocol; `patchwise list protocols` shows them.
         data: For protocols of images, see `open_labelled_data`; for protocols of pixels, see
-            `open_segmentation`. Both take published data sets as they are unpacked.
+            `open_segmentation`. Both take published data sets as they are unpacked. For protocols
+            of images alone, see `open_source`, or labelled pixels; for those of runs, the folder
+            of the run, which may stand as the model and be left out here.
         settings: Settings of the protocol to change, by name. The result says so.
         name: What the result calls the model; by default its file, its name or its class.
         device: Where what is named is loaded to; None: a GPU if there is one.
@@ -47,7 +50,8 @@ def evaluate(
         PatchwiseError: Model, data or settings cannot be used; the message says what to do.
     """
     check_choice("evaluate", PROTOCOLS, protocol=protocol)
-    opened = open_data(data, PROTOCOLS[protocol].kind)
+    named = _named(model, data, PROTOCOLS[protocol].kind)
+    opened = open_data(named, PROTOCOLS[protocol].kind)
     subject = open_subject(model, name=name, device=device)
     return score(subject, opened, protocol, settings=settings)
 
@@ -56,7 +60,7 @@ def evaluate_many(  # noqa: PLR0913 - one option each
     model: Model | Subject,
     *,
     protocols: Sequence[str],
-    data: Data,
+    data: Data | None,
     seeds: int | None = None,
     settings: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
@@ -88,6 +92,8 @@ def evaluate_many(  # noqa: PLR0913 - one option each
             f"evaluate: out must lie in a folder that is there, got '{path}'; make it first"
         )
     kept = read_results(path) if path is not None and path.exists() else []
+    if data is None:
+        raise DataError(f"evaluate: data must name images for {', '.join(protocols)}, got None")
     served = _serve(data, protocols, tell)
     subject = open_subject(model)
     plan = [
@@ -128,6 +134,16 @@ def score(
     return chosen.run(subject, opened)
 
 
+def _named(model: Model | Subject, data: Data | None, kind: Kind) -> Data:
+    """Return the data; for protocols of runs, the run may stand as the model alone."""
+    if data is not None:
+        return data
+    if kind == "run" and isinstance(model, (str, Path)):
+        return model
+    wanted = "the folder of a run" if kind == "run" else "images"
+    raise DataError(f"evaluate: data must name {wanted}, got None")
+
+
 def _choose(
     subject: Subject,
     data: Opened,
@@ -138,7 +154,8 @@ def _choose(
 ) -> Runnable:
     """Return a protocol with its settings for this model and these data."""
     backbone = subject.backbone
-    facts = Facts(min(short_side_px(data), largest_px), backbone.patch_px, backbone.dim)
+    side_px = largest_px if isinstance(data, RunRecord) else short_side_px(data)
+    facts = Facts(min(side_px, largest_px), backbone.patch_px, backbone.dim)
     return make_protocol(protocol, facts, dict(settings))
 
 

@@ -17,6 +17,8 @@ from patchwise.eval.results import (
 )
 from patchwise.eval.seeds import Seeds, group_seeds
 
+_TEXTS = ("cause", "message", "objects")  # of results of health
+
 
 def describe_results(results: Sequence[Result]) -> Table:
     """Return one result with all that stands behind it, or several with a row each.
@@ -55,7 +57,7 @@ def describe_comparisons(found: Paired) -> Group:
 def _scores(result: Result) -> Iterator[tuple[str, object]]:
     """Yield name and value of everything that a result has measured."""
     for name, value in dump_result(result).items():
-        if isinstance(value, (float, int)):
+        if isinstance(value, (float, int)) or (name in _TEXTS and value is not None):
             yield name, value
     interval = getattr(result, "interval", None)
     if interval is not None:

@@ -15,9 +15,11 @@ def eval_(  # noqa: PLR0913 - one parameter an option
         str,
         typer.Argument(help="Weights file, folder of a run, module:name or file.py:name."),
     ],
-    data: Annotated[str, typer.Option(help="Labelled images, or scenes.")],
+    data: Annotated[
+        Text, typer.Option(help="Images, with labels if they are needed; or scenes.")
+    ] = None,
     protocol: Annotated[Text, typer.Option(help="See `patchwise list protocols`.")] = None,
-    suite: Annotated[Text, typer.Option(help="Several protocols: dense or global.")] = None,
+    suite: Annotated[Text, typer.Option(help="Several protocols: dense, global or health.")] = None,
     short: Annotated[
         bool, typer.Option("--short", help="The short forms of the suite, for small machines.")
     ] = False,
@@ -45,15 +47,30 @@ def eval_(  # noqa: PLR0913 - one parameter an option
         Optional[list[str]],  # noqa: UP045
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
     ] = None,
+    all_checkpoints: Annotated[
+        bool,
+        typer.Option(
+            "--all-checkpoints",
+            help="Score all that the run MODEL has kept, without labels, and single out the best; "
+            "--data then names images that it was not trained on.",
+        ),
+    ] = False,
 ) -> None:
-    """Score a backbone by a named protocol, or by a suite of them."""
-    if (protocol is None) == (suite is None):
-        raise typer.BadParameter("give either --protocol or --suite")
+    """Score a backbone by a named protocol or by a suite, or choose among a run's checkpoints."""
+    if [protocol is not None, suite is not None, all_checkpoints].count(True) != 1:
+        raise typer.BadParameter("give one of --protocol, --suite and --all-checkpoints")
+    if all_checkpoints and (out is not None or seeds is not None):
+        raise typer.BadParameter("--all-checkpoints writes into the run: no --out, no --seeds")
     if short and suite is None:
         raise typer.BadParameter("--short goes with --suite; short protocols have their own names")
     from patchwise import api
     from patchwise.configs.loader import parse_settings
 
+    changes = parse_settings(settings or [])
+    if all_checkpoints:
+        choice = api.choose_checkpoint(model, data=data, settings=changes, device=device)
+        Console().print(api.describe_choice(choice))
+        return
     names = (protocol,) if protocol is not None else api.protocols_of(str(suite), short=short)
     subject = api.open_subject(
         model, name=name, device=device, features=features, memory=memory, batch=batch
@@ -62,9 +79,9 @@ def eval_(  # noqa: PLR0913 - one parameter an option
         results = api.evaluate_many(
             subject,
             protocols=names,
-            data=data,
+            data=model if data is None and protocol == "health/run" else data,
             seeds=seeds,
-            settings=parse_settings(settings or []),
+            settings=changes,
             out=out,
             say=lambda line: typer.echo(line, err=True),
         )

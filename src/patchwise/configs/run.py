@@ -80,7 +80,9 @@ class TrainConfig:
     )
     log_every_steps: int = option(10, "Steps between two lines of log.jsonl.")
     checkpoint_every_steps: int = option(500, "Steps between two checkpoints.")
-    keep_checkpoints: int = option(2, "Newest checkpoints that are kept.")
+    keep_checkpoints: int = option(
+        2, "Newest checkpoints that are kept; more, to choose among them with `patchwise eval`."
+    )
     val_every_epochs: float = option(10.0, "Epochs between two evaluations on the labelled data.")
 
     def __post_init__(self) -> None:

@@ -1,7 +1,8 @@
 """The named protocols: a name stands for published settings, or says that it is a short form.
 
-Short forms, for small data and small machines, take the images' own size: it is derived once
-and then stands in the result's settings like any other.
+Short forms, for small data and small machines, and measures of health, which have no published
+settings, take the images' own size: it is derived once and then stands in the result's settings
+like any other.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,9 @@ from patchwise.checks import check_choice
 from patchwise.configs.loader import replace_options
 from patchwise.errors import ConfigError
 from patchwise.eval import short
+from patchwise.eval.dense_score import DenseScore
 from patchwise.eval.fcn import FCNSegmentation
+from patchwise.eval.health import HealthFeatures
 from patchwise.eval.images import KNNImages
 from patchwise.eval.incontext import InContext
 from patchwise.eval.knn_cotap import KNNCoTAP
@@ -23,10 +26,11 @@ from patchwise.eval.linseg_dinov2 import LinearDINOv2
 from patchwise.eval.linseg_leopart import LinearLeopart
 from patchwise.eval.overcluster import Overclustering
 from patchwise.eval.patches import KNNPatches
+from patchwise.eval.run_health import HealthRun
 from patchwise.eval.setup import Runnable
 from patchwise.eval.unsupseg import UnsupervisedSegmentation
 
-Kind = Literal["images", "labelled", "segmentation"]
+Kind = Literal["images", "labelled", "run", "segmentation"]
 _SIDES = {"size_px", "crop_px", "train_px", "test_px"}
 LARGEST_SHORT_PX = 224  # side of the squares that short forms look at
 
@@ -52,7 +56,7 @@ EXAMPLE = Facts(LARGEST_SHORT_PX, 16)  # for showing settings without a model
 class Preset:
     """A named protocol."""
 
-    kind: Kind  # of the data it needs: images alone, with a class each, or with classes of pixels
+    kind: Kind  # of the data it needs: images, with their classes, or of pixels; or a run's folder
     make: Callable[[str, Facts], Runnable]
     help: str
 
@@ -153,6 +157,19 @@ PROTOCOLS: dict[str, Preset] = {
         "segmentation",
         lambda name, facts: KNNPatches(name, size_px=facts.side_px),
         "k-NN of patches by the class of most of their pixels.",
+    ),
+    "health/dense": Preset(
+        "images",
+        lambda name, facts: DenseScore(name, size_px=facts.side_px),
+        "A score without labels: what the patches of two views have in common.",
+    ),
+    "health/features": Preset(
+        "images",
+        lambda name, facts: HealthFeatures(name, size_px=facts.side_px),
+        "Ranks, position bias and dispersion of features; labels are used if there are any.",
+    ),
+    "health/run": Preset(
+        "run", lambda name, _: HealthRun(name), "What a training run has logged of its health."
     ),
     "incontext/hummingbird": _incontext(10_240_000, 1),
     "incontext/hummingbird-1024x1000": _incontext(1_024_000, 1),

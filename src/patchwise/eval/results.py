@@ -99,6 +99,7 @@ class HealthResult:
     within_instance: float | None  # mean cosine distance of two patches of one object
     within_class: float | None  # of one category, but of different objects
     between_classes: float | None  # None: not measured, or there are no such pairs
+    objects: str | None = None  # known by "masks", "labels" or "attention"; None: not known
 
     @property
     def instance_ratio(self) -> float | None:
@@ -111,10 +112,40 @@ class HealthResult:
         return _ratio(self.within_class, self.between_classes)
 
 
-Result = ClassificationResult | SegmentationResult | HealthResult
+@dataclass(frozen=True)
+class RunHealthResult:
+    """How a training run went by its own log: see docs/health.md for how to read it."""
+
+    fingerprint: Fingerprint
+    steps: int  # up to which the log goes
+    lines: int  # of the log, of which the values are medians: the last ones
+    teacher_entropy: float  # of the answers, of ln K
+    prototype_use: float  # exp(entropy of the mean answer) / K
+    loss_frac: float  # of ln K: at 1 the student foresees nothing
+    agreement: float  # share of matched pairs with the same first choice
+    values: dict[str, float]  # all that the log holds of health
+    cause: str | None  # by name, of what goes wrong; None: nothing is seen
+    message: str | None  # the evidence, and what to try
+
+
+@dataclass(frozen=True)
+class DenseScoreResult:
+    """How good patch features look without labels. Higher is better: see docs/choice.md."""
+
+    fingerprint: Fingerprint
+    score: float
+    pairs: int  # of patches of two views that show the same place
+    dim: int  # channels of the features
+
+
+Result = (
+    ClassificationResult | SegmentationResult | HealthResult | RunHealthResult | DenseScoreResult
+)
 RESULTS: dict[str, type[Result]] = {
     "classification": ClassificationResult,
+    "dense-score": DenseScoreResult,
     "health": HealthResult,
+    "run-health": RunHealthResult,
     "segmentation": SegmentationResult,
 }
 
@@ -133,6 +164,10 @@ def headline(result: Result) -> tuple[str, float]:
         return "accuracy", result.accuracy
     if isinstance(result, HealthResult):
         return "patch rank", result.patch_rank
+    if isinstance(result, RunHealthResult):
+        return "loss of ln K", result.loss_frac
+    if isinstance(result, DenseScoreResult):
+        return "label-free score", result.score
     return "mIoU", result.miou
 
 

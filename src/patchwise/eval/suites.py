@@ -7,11 +7,15 @@ SUITES: dict[str, tuple[str, ...]] = {
     "dense": (
         "incontext/hummingbird",
         "linseg/cotap",
+        "linseg/leopart",
+        "linseg/dinov2",
         "fcn/cotap",
         "overcluster/leopart",
+        "overcluster/leopart-classes",
         "unsupseg/stego",
     ),
-    "global": ("knn/dino", "linear/cotap", "linear/dino"),
+    "global": ("knn/dino", "knn/cotap", "linear/cotap", "linear/dino"),
+    "health": ("health/features", "health/dense"),
 }
 
 
@@ -20,7 +24,7 @@ def protocols_of(suite: str, *, short: bool = False) -> tuple[str, ...]:
 
     Args:
         suite: One of ``SUITES``.
-        short: Take the short form of each; those without one are left out.
+        short: Take the short form of each that has one.
 
     Raises:
         ChoiceError: There is no such suite.
@@ -28,5 +32,5 @@ def protocols_of(suite: str, *, short: bool = False) -> tuple[str, ...]:
     check_choice("evaluate", SUITES, suite=suite)
     if not short:
         return SUITES[suite]
-    forms = (f"{name}-short" for name in SUITES[suite])
-    return tuple(name for name in forms if name in PROTOCOLS)
+    forms = ((f"{name}-short", name) for name in SUITES[suite])
+    return tuple(form if form in PROTOCOLS else name for form, name in forms)

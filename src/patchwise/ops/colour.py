@@ -113,16 +113,17 @@ def sharpness(images: Images, factor: PerImage) -> Images:
 
 
 def gaussian_blur(
-    images: Images,
+    images: Float[Tensor, "B C H W"],
     sigma_px: PerImage,
     *,
     kernel_px: tuple[int, int],
     border: Literal["reflect", "edge"] = "reflect",
-) -> Images:
+) -> Float[Tensor, "B C H W"]:
     """Blur with a Gaussian sampled at whole pixels, cut to a window and normalised.
 
     Args:
-        images: Images of any size; a window that is wider than the image is folded back into it.
+        images: Images of any size and number of channels; a window that is wider than the image
+            is folded back into it.
         sigma_px: Standard deviation of each image's Gaussian; 0 changes nothing.
         kernel_px: Height and width of the window, odd; 1 leaves that axis alone.
         border: What lies beyond the image: its mirror image about the outermost pixels, or its

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 from patchwise.eval.results import (
     ClassificationResult,
+    DenseScoreResult,
     Evaluation,
     Fingerprint,
     HealthResult,
     Interval,
     Result,
+    RunHealthResult,
     SegmentationResult,
 )
 from patchwise.reporting.cost import Fact
@@ -84,7 +86,7 @@ def _overview(tables: Sequence[ScoreTable]) -> ScoreTable:
 
 def _table(group: Sequence[Evaluation]) -> ScoreTable:
     first = group[0].result
-    scored = not isinstance(first, HealthResult)
+    scored = not isinstance(first, (HealthResult, RunHealthResult, DenseScoreResult))
     rows = tuple(
         ScoreRow(e.subject, tuple(_metrics(e.result).values()), _interval(e.result)) for e in group
     )
@@ -110,6 +112,15 @@ def _metrics(result: Result) -> dict[str, float | None]:
             "within object / between categories": result.instance_ratio,
             "within category / between categories": result.class_ratio,
         }
+    if isinstance(result, RunHealthResult):
+        return {
+            "teacher entropy, of ln K": result.teacher_entropy,
+            "prototype use": result.prototype_use,
+            "loss, of ln K": result.loss_frac,
+            "agreement": result.agreement,
+        }
+    if isinstance(result, DenseScoreResult):
+        return {f"label-free score (of {result.dim})": result.score}
     return {
         "accuracy": result.accuracy,
         "top 5": result.top5,
