@@ -189,6 +189,18 @@ def test_protocols_without_labels_are_left_out_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.bad_input
+def test_a_protocol_that_fails_stops_no_other_one(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("overcluster/leopart-short", "knn/patches-short")
+    (result,) = evaluate_many(Sighted(), protocols=names, data=colour_data())
+    assert result.fingerprint.preset == "knn/patches-short"
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("overcluster/leopart-short is left out: faiss_k_means: points must")
+    assert lines[1].startswith("knn/patches-short: accuracy")
+    with pytest.raises(RangeError, match="points must be at least as many as clusters"):
+        evaluate_many(Sighted(), protocols=names[:1], data=colour_data())
+
+
+@pytest.mark.bad_input
 def test_data_that_serve_nothing_are_an_error() -> None:
     with pytest.raises(DataError, match="must have a class for each image"):
         evaluate_many(Sighted(), protocols=["knn/dino", "knn/dino-short"], data=colour_data())

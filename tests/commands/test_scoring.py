@@ -12,6 +12,7 @@ from patchwise.cli import app
 from patchwise.commands.scoring import STOPPED
 from patchwise.errors import ChoiceError, ConfigError
 from patchwise.eval.files import read_results
+from patchwise.eval.suites import SUITES
 from patchwise.models.weights import save_backbone
 from tests.eval.tiny import save_colours, save_pixels
 from tests.small_runs import small_vit
@@ -75,14 +76,24 @@ def test_code_is_a_model(home: Path) -> None:
     assert read_results(home / "r.json")[0].fingerprint.model.name == "pixels"
 
 
-def test_a_suite_is_one_table_and_one_file(home: Path) -> None:
+def test_a_suite_is_one_table_and_one_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = ("incontext/hummingbird", "overcluster/leopart", "overcluster/leopart-classes")
+    monkeypatch.setitem(SUITES, "dense", suite)
     save_pixels(home / "pixels")
     done = typed("eval", "code.py:tokens", "--suite", "dense", "--short", "--data", "pixels",
-                 "--set", "seed=1", "--out", "r.json")  # fmt: skip
+                 "--set", "seed=1", "--out", "r.json", fails=True)  # fmt: skip
+    assert done.exit_code == 1
+    assert "overcluster/leopart-short is left out: " in done.stderr
+    assert "got 192 points for 500 clusters" in done.stderr
     names = [result.fingerprint.preset for result in read_results(home / "r.json")]
-    assert names == ["incontext/hummingbird-short", "linseg/cotap-short"]
+    assert names == ["incontext/hummingbird-short", "overcluster/leopart-classes-short"]
     assert all(name in done.stdout for name in names)
     assert json.loads((home / "r.json").read_text())["kind"] == "results"
+    monkeypatch.setitem(SUITES, "dense", suite[::2])
+    again = typed("eval", "code.py:tokens", "--suite", "dense", "--short", "--data", "pixels",
+                  "--set", "seed=1", "--out", "r.json")  # fmt: skip
+    assert again.stdout == done.stdout
+    assert again.stderr.count("(from r.json)") == 2
 
 
 def test_seeds_are_shown_by_mean_and_deviation(home: Path) -> None:

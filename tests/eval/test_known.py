@@ -10,10 +10,8 @@ def test_the_size_of_masks_is_known_to_count() -> None:
 
 
 def test_every_trap_has_its_own_sentence() -> None:
-    whats = [
-        "setting label_px", "matching of clusters", "setting clusters", "classes", "test images",
-        "setting memory", "chosen",
-    ]  # fmt: skip
+    whats = ["setting label_px", "matching of clusters", "setting clusters", "classes",
+             "test images", "setting memory", "chosen"]  # fmt: skip
     assert len(set(known_consequences(whats))) == len(whats)
 
 

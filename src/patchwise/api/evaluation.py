@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from patchwise.api.data import Data, Opened, open_data, short_side_px
 from patchwise.api.models import Model, open_subject
 from patchwise.checks import check_choice, check_positive
-from patchwise.errors import ConfigError, DataError
+from patchwise.errors import ConfigError, DataError, PatchwiseError
 from patchwise.eval.files import read_results, write_results
 from patchwise.eval.presets import LARGEST_SHORT_PX, PROTOCOLS, Facts, Kind, make_protocol
 from patchwise.eval.results import Result, headline
@@ -71,12 +73,14 @@ def evaluate_many(  # noqa: PLR0913 - one option each
     Args:
         model: As of `evaluate`.
         protocols: Their names; `protocols_of` returns those of a suite.
-        data: As of `evaluate`. Protocols for which it has not the labels are left out, and named.
+        data: As of `evaluate`. Of several protocols, those for which it has not the labels, and
+            those that cannot be run on it or on the model, are left out, and named.
         seeds: Every protocol is run with the seeds 0 to ``seeds`` - 1; None: with its own one.
         settings: Settings to change, which all protocols must have.
         out: File that is written after every result. What is in it stays, and is not measured
             again where protocol, data, settings, seed, weights and package versions are the same.
-        say: Called with a line for every protocol that was run or left out.
+        say: Called with a line for every protocol that was run or left out; None: it is printed
+            on stderr.
 
     Returns:
         The results, in the order of the protocols and seeds.
@@ -85,7 +89,7 @@ def evaluate_many(  # noqa: PLR0913 - one option each
         PatchwiseError: Something cannot be used, or no protocol can be served.
     """
     check_choice("evaluate", PROTOCOLS, **{f"protocols[{i}]": p for i, p in enumerate(protocols)})
-    tell = say or (lambda _: None)
+    tell = say or Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print
     path = None if out is None else Path(out).expanduser()
     if path is not None and not path.parent.is_dir():
         raise DataError(
@@ -109,7 +113,13 @@ def evaluate_many(  # noqa: PLR0913 - one option each
         same = (found for found in done if _is_of(found, protocol, subject, digests[kind]))
         result, source = next(same, None), f" (from {path})"
         if result is None:
-            result, source = protocol.run(subject, served[kind]), ""
+            try:
+                result, source = protocol.run(subject, served[kind]), ""
+            except PatchwiseError as error:
+                if len(protocols) == 1:
+                    raise
+                tell(f"{protocol.preset} is left out: {error}")
+                continue
             if path is not None:
                 kept.append(result)
                 write_results(path, kept)

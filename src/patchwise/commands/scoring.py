@@ -90,7 +90,10 @@ def eval_(  # noqa: PLR0913 - one parameter an option
             raise
         typer.echo(f"stopped; what is done is in {out}: the same command goes on", err=True)
         raise typer.Exit(STOPPED) from None
-    Console().print(api.describe_results(results))
+    if results:
+        Console().print(api.describe_results(results))
+    if len(results) < len(names) * (seeds or 1):
+        raise typer.Exit(1)
 
 
 def compare(
