@@ -266,8 +266,8 @@ def test_the_best_checkpoint_of_a_run_is_printed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["eval", "x", "--data", "scenes"], 2, "either --protocol or --all-checkpoints"),
-        (["eval", "x", "--all-checkpoints", "--out", "y"], 2, "without --out"),
+        (["eval", "x", "--data", "scenes"], 2, "--protocol, --suite and"),
+        (["eval", "x", "--all-checkpoints", "--out", "y"], 2, "no --out, no --seeds"),
         (["eval", "nowhere", "--all-checkpoints"], 1, "nowhere"),
         (["train", "scenes:12"], 2, "--out"),
         (["train", "nowhere", "--out", "x"], 1, "nowhere"),

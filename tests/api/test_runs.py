@@ -62,7 +62,7 @@ def test_the_protocol_takes_a_folder_as_model_or_as_data(run: Path) -> None:
     first = patchwise.evaluate(run, protocol="health/run")
     assert isinstance(first, RunHealthResult)
     assert first.steps == 3
-    assert first.fingerprint.model.name == "backbone.safetensors"
+    assert first.fingerprint.model.name == "mine/backbone.safetensors"
     weights = run / "backbone.safetensors"
     second = patchwise.evaluate(weights, protocol="health/run", data=run)
     assert second.fingerprint.protocol == first.fingerprint.protocol
@@ -75,7 +75,7 @@ def test_what_is_no_run_is_refused(run: Path) -> None:
     (run / "log.jsonl").write_text("{")
     with pytest.raises(DataError, match="must be a readable log"):
         open_run(run)
-    with pytest.raises(DataError, match="data of health/run must be the folder of a run, got int"):
+    with pytest.raises(DataError, match="data must have the log of a run, got int"):
         patchwise.evaluate(run, protocol="health/run", data=3)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="data must name images for health/dense, got None"):
         patchwise.evaluate(run, protocol="health/dense")

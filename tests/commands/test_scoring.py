@@ -115,12 +115,11 @@ def test_a_difference_is_explained(home: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "colours"], "either --protocol or --suite"),
-        ([*KNN, "--suite", "dense"], "either --protocol or --suite"),
+        (["--data", "colours"], "one of --protocol, --suite and"),
+        ([*KNN, "--suite", "dense"], "one of --protocol, --suite and"),
         ([*KNN, "--short"], "--short goes with --suite"),
         ([*KNN, "--seeds", "0"], "--seeds"),
         ([*KNN, "--batch", "0"], "--batch"),
-        (["--protocol", "knn/dino"], "--data"),
     ],
 )
 def test_wrong_usage_is_told(home: Path, arguments: list[str], message: str) -> None:
@@ -133,6 +132,8 @@ def test_wrong_usage_is_told(home: Path, arguments: list[str], message: str) -> 
 def test_wrong_names_are_told(home: Path) -> None:
     done = typed("eval", "vit.safetensors", "--suite", "dens", "--data", "x", fails=True)
     assert isinstance(done.exception, ChoiceError)
+    done = typed("eval", "vit.safetensors", "--protocol", "knn/dino", fails=True)
+    assert "data must name images for knn/dino, got None" in str(done.exception)
     done = typed("eval", "vit.safetensors", *KNN, "--memory", "3", fails=True)
     assert isinstance(done.exception, ConfigError)
 

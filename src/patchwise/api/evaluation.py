@@ -52,7 +52,7 @@ def evaluate(
         PatchwiseError: Model, data or settings cannot be used; the message says what to do.
     """
     check_choice("evaluate", PROTOCOLS, protocol=protocol)
-    named = _named(model, data, PROTOCOLS[protocol].kind)
+    named = _named(model, data, protocol)
     opened = open_data(named, PROTOCOLS[protocol].kind)
     subject = open_subject(model, name=name, device=device)
     return score(subject, opened, protocol, settings=settings)
@@ -144,14 +144,14 @@ def score(
     return chosen.run(subject, opened)
 
 
-def _named(model: Model | Subject, data: Data | None, kind: Kind) -> Data:
+def _named(model: Model | Subject, data: Data | None, protocol: str) -> Data:
     """Return the data; for protocols of runs, the run may stand as the model alone."""
     if data is not None:
         return data
-    if kind == "run" and isinstance(model, (str, Path)):
+    if PROTOCOLS[protocol].kind == "run" and isinstance(model, (str, Path)):
         return model
-    wanted = "the folder of a run" if kind == "run" else "images"
-    raise DataError(f"evaluate: data must name {wanted}, got None")
+    wanted = "the folder of a run" if PROTOCOLS[protocol].kind == "run" else "images"
+    raise DataError(f"evaluate: data must name {wanted} for {protocol}, got None")
 
 
 def _choose(

@@ -9,6 +9,19 @@ from rich.console import Console
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again
 Text = Optional[str]  # noqa: UP045 - typer reads it
 
+Set = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
+]
+AllCheckpoints = Annotated[
+    bool,
+    typer.Option(
+        "--all-checkpoints",
+        help="Score all that the run MODEL has kept, without labels, and single out the best; "
+        "--data then names images that it was not trained on.",
+    ),
+]
+
 
 def eval_(  # noqa: PLR0913 - one parameter an option
     model: Annotated[
@@ -43,18 +56,8 @@ def eval_(  # noqa: PLR0913 - one parameter an option
         Text, typer.Option(help="For what is held besides model and images, such as 4GiB.")
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images that the model sees at a time.")] = 32,
-    settings: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
-    ] = None,
-    all_checkpoints: Annotated[
-        bool,
-        typer.Option(
-            "--all-checkpoints",
-            help="Score all that the run MODEL has kept, without labels, and single out the best; "
-            "--data then names images that it was not trained on.",
-        ),
-    ] = False,
+    settings: Set = None,
+    all_checkpoints: AllCheckpoints = False,
 ) -> None:
     """Score a backbone by a named protocol or by a suite, or choose among a run's checkpoints."""
     if [protocol is not None, suite is not None, all_checkpoints].count(True) != 1:
