@@ -17,8 +17,9 @@ from patchwise.version import __version__
 
 # What pyproject.toml names, which a test compares.
 REQUIRED = (
-    "jaxtyping", "jinja2", "lightning-fabric", "markupsafe", "numpy", "pillow", "pydantic",
-    "pyyaml", "rich", "safetensors", "tensorboard", "tomli-w", "torch", "typer",
+    "faiss-cpu", "jaxtyping", "jinja2", "lightning-fabric", "markupsafe", "numpy", "pillow",
+    "pydantic", "pyyaml", "rich", "safetensors", "scipy", "tensorboard", "tomli-w", "torch",
+    "typer",
 )  # fmt: skip
 OPTIONAL = ("timm", "torchvision", "transformers")
 _IN_A_RUN = ("torch", "lightning-fabric", "numpy", "pillow", "safetensors", "pydantic")
