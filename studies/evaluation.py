@@ -33,7 +33,7 @@ PIXELS: dict[str, dict[str, Any]] = {
     "overcluster/leopart-short": {**SQUARE, "label_px": SIDE_PX},
     "linseg/cotap-short": {"train_px": SIDE_PX, "test_px": SIDE_PX},
 }
-FCN = {"train_px": 96, "test_px": 96, "steps": 150, "batch": 16}
+FCN = {"train_px": 64, "test_px": 64, "steps": 100, "batch": 16}
 SETS: dict[str, dict[str, dict[str, Any]]] = {
     "cifar10": {"knn/dino-short": {}, "linear/cotap-short": {}},
     "voc": {**PIXELS, "fcn/cotap-short": FCN},
@@ -81,16 +81,19 @@ def main() -> None:
         print(f"| {data} | {' | '.join(protocols)} | seconds | GiB |")
         print("|---" * (len(protocols) + 3) + "|")
         run = chosen.images if data == "cifar10" else chosen.pixels
-        for name, subject in subjects(run, chosen.sets / "features").items():
-            results = []
-            for protocol, settings in protocols.items():
-                results += patchwise.evaluate_many(
-                    subject,
-                    protocols=[protocol],
-                    data=chosen.sets / data,
-                    settings=settings,
-                    out=RESULTS / f"{data}.json",
+        found: dict[str, list[Result]] = {}
+        for protocol, settings in protocols.items():
+            for name, subject in subjects(run, chosen.sets / "features").items():
+                found.setdefault(name, []).extend(
+                    patchwise.evaluate_many(
+                        subject,
+                        protocols=[protocol],
+                        data=chosen.sets / data,
+                        settings=settings,
+                        out=RESULTS / f"{data}.json",
+                    )
                 )
+        for name, results in found.items():
             print(row(name, results), flush=True)
 
 

@@ -5,8 +5,7 @@ import io
 from typing import Any
 
 import pytest
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 
 from patchwise import listing
 from patchwise.configs.backbone import ViTConfig
@@ -44,9 +43,9 @@ class Outer:
     pair: tuple[float, float] = option((0.5, 1.0), "Two.")
 
 
-def render(table: Table) -> str:
+def render(shown: RenderableType, width: int = 400) -> str:
     text = io.StringIO()
-    Console(file=text, width=400).print(table)
+    Console(file=text, width=width).print(shown)
     return text.getvalue()
 
 
@@ -92,14 +91,23 @@ def test_every_recipe_is_listed_with_what_it_is_for() -> None:
 
 
 def test_every_protocol_is_listed_with_its_settings() -> None:
-    table = listing.protocols()
-    columns = [[str(cell) for cell in column.cells] for column in table.columns]
-    rows = {row[0]: row for row in zip(*columns, strict=True)}
-    assert rows.keys() == PROTOCOLS.keys()
-    assert rows["knn/dino"][1:3] == ("labelled", PROTOCOLS["knn/dino"].help)
-    assert rows["knn/dino"][3].startswith("k=20 temperature=0.07 resize_px=256 crop_px=224")
-    assert rows["knn/dino"][4] == "nothing"
-    assert "size_px=own" in rows["incontext/hummingbird-short"][3]
-    assert "size_px=512" in rows["incontext/hummingbird"][3]
-    assert rows["linseg/cotap"][4] == "a head"
-    assert all(text in render(table) for text in rows)
+    lines = render(listing.protocols()).splitlines()
+    blocks = {line.split("  ")[0]: number for number, line in enumerate(lines) if line[:1].strip()}
+    assert blocks.keys() == PROTOCOLS.keys()
+
+    def block(name: str) -> list[str]:
+        return [line.strip() for line in lines[blocks[name] : blocks[name] + 3]]
+
+    title, text, settings = block("knn/dino")
+    assert title == "knn/dino  images with a class each"
+    assert text == PROTOCOLS["knn/dino"].help
+    assert settings.startswith("k=20 temperature=0.07 resize_px=256 crop_px=224 other_k=10,100,200")
+    assert "size_px=own" in block("incontext/hummingbird-short")[2]
+    assert "size_px=512" in block("incontext/hummingbird")[2]
+    assert block("linseg/cotap")[0].endswith("trains a head")
+    assert "aspect=0.75,1.333" in block("linseg/cotap")[2]
+
+
+def test_names_of_protocols_are_whole_on_a_narrow_terminal() -> None:
+    shown = render(listing.protocols(), width=60)
+    assert all(f"{name} " in shown for name in PROTOCOLS)

@@ -5,13 +5,16 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from patchwise.configs.backbone import ViTConfig
 from patchwise.configs.methods import METHOD_CONFIGS
 from patchwise.configs.run import DataConfig, OptimConfig, TrainConfig
-from patchwise.eval.presets import EXAMPLE, PROTOCOLS
+from patchwise.eval.presets import EXAMPLE, PROTOCOLS, Kind
+from patchwise.eval.results import Setting
 from patchwise.eval.setup import settings_of
 from patchwise.recipes import DESCRIPTIONS
 
@@ -23,6 +26,13 @@ _SECTIONS: dict[str, type[Any]] = {
     "method": METHOD_CONFIGS["pwself"],
 }
 
+_DATA: dict[Kind, str] = {
+    "images": "images",
+    "labelled": "images with a class each",
+    "run": "the folder of a run",
+    "segmentation": "images with classes of pixels",
+}
+
 
 def recipes() -> Table:
     """Return the recipes with what each is for."""
@@ -32,18 +42,20 @@ def recipes() -> Table:
     return table
 
 
-def protocols() -> Table:
-    """Return the evaluation protocols: what each measures, its settings, and whether it trains."""
-    table = Table("protocol", "data", "what it is", "settings", "trains")
+def protocols() -> Group:
+    """Return the evaluation protocols: the data they need, what each measures, its settings."""
+    lines: list[RenderableType] = []
     for name, preset in PROTOCOLS.items():
-        made = preset.make(name, EXAMPLE)
-        settings = {key: str(value) for key, value in settings_of(made).items()}
+        settings = settings_of(preset.make(name, EXAMPLE))
+        shown = {key: _briefly(value) for key, value in settings.items()}
         if name.endswith("-short"):
-            settings |= {key: "own" for key in settings if key.endswith("_px")}
-        shown = Text(" ".join(f"{key}={value}" for key, value in settings.items()))
-        trained = bool({"steps", "epochs"} & settings.keys())
-        table.add_row(name, preset.kind, preset.help, shown, "a head" if trained else "nothing")
-    return table
+            shown |= {key: "own" for key in shown if key.endswith("_px")}
+        trained = ", trains a head" if {"steps", "epochs"} & shown.keys() else ""
+        title = Text(name, style="bold")
+        title.append(f"  {_DATA[preset.kind]}{trained}", style="not bold")
+        values = " ".join(f"{key}={value}" for key, value in shown.items())
+        lines += [title, _indented(preset.help), _indented(values, style="dim"), ""]
+    return Group(*lines[:-1])
 
 
 def options() -> Table:
@@ -62,6 +74,16 @@ def iterate_options(config: type[Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from iterate_options(field.type, f"{prefix}{field.name}.")
         else:
             yield prefix + field.name, _as_typed(field.default), field.metadata["help"]
+
+
+def _indented(text: str, style: str = "") -> Padding:
+    return Padding(Text(text, style=style), (0, 0, 0, 4))
+
+
+def _briefly(value: Setting) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_briefly, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _as_typed(value: Any) -> str:  # noqa: ANN401
