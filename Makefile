@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SETTINGS := pyproject.toml constraints.txt
+# A process for each core, of one thread: threads that wait for each other stall both.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
 
 .PHONY: demo test check types format test-all shapes doctest clean
 
@@ -11,7 +13,7 @@ demo: .venv/core  ## train on synthetic scenes, print scores before and after
 	$(BIN)/patchwise demo $(DEMO)
 
 test: check  ## lint, types, the whole plain test run
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: .venv/dev
 	$(BIN)/ruff check .
@@ -23,13 +25,13 @@ format: .venv/dev
 	$(BIN)/ruff format .
 
 test-all: check doctest shapes  ## slow tests, doctests and array shapes too
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 doctest: .venv/dev
 	$(BIN)/python -m pytest --doctest-modules src
 
 shapes: .venv/dev
-	$(BIN)/python -m pytest -m "not bad_input and not slow" \
+	$(PYTEST) -m "not bad_input and not slow" \
 	  --jaxtyping-packages="patchwise,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 
 .venv/core: $(SETTINGS)
