@@ -40,6 +40,8 @@ def main() -> None:
     folder, voc = RunFolder(chosen.run), chosen.sets / "voc"
     found: dict[str, dict[str, float]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for kept in list_kept(folder):
+        if kept.path == folder.backbone:  # that of the last checkpoint
+            continue
         scores = found.setdefault(kept.path.name, {})
         backbone, _ = kept.load(read_config(folder.config))
         data = {"health/dense": voc / "images/val", "health/features": voc / "images/val"}
