@@ -79,6 +79,10 @@ def test_importing_the_configuration_does_not_import_torch() -> None:
         ("drop_path", float("nan"), r"ViTConfig: drop_path must lie in \[0, 1\], got nan"),
         ("layer_scale", -0.1, r"ViTConfig: layer_scale must lie in \[0, 1\], got -0.1"),
         ("interpolation", "sise", "got 'sise'; did you mean 'size'"),
+        ("positions", "rotari", "got 'rotari'; did you mean 'rotary'"),
+        ("mlp", "relu", "mlp must be one of gelu, swiglu, got 'relu'"),
+        ("qkv_bias", "key", "qkv_bias must be one of full, no_key, none, got 'key'"),
+        ("norm_eps", 0.0, "ViTConfig: norm_eps must be positive, got 0.0"),
     ],
 )
 def test_impossible_options_are_refused(option: str, value: Any, message: str) -> None:
@@ -102,6 +106,10 @@ def test_impossible_options_are_refused(option: str, value: Any, message: str) -
             "use image_px 224$",
         ),
         ({"image_px": 5}, "use image_px 16$"),
+        (
+            {"positions": "rotary", "heads": 64},
+            "a multiple of 4 channels .*, got 6 channels a head",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options: dict[str, Any], message: str) -> None:

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from patchwise.models.attention import Attention
+from patchwise.models.rotary import RotaryPositions
 
 
 @pytest.fixture
@@ -110,3 +111,30 @@ def test_the_fused_kernel_is_used_where_it_is_fast(
     with torch.set_grad_enabled(trains):
         attention.to(dtype)(torch.randn(1, count, 24, dtype=dtype))
     assert calls == int(fused)
+
+
+def test_turned_queries_meet_turned_keys(attention: Attention) -> None:
+    rotation = RotaryPositions(8)((2, 3))
+    tokens = torch.randn(2, 1 + 6, 24)
+    query, key, value = attention.project(tokens)
+    query, key = rotation.turn(query), rotation.turn(key)
+    weights = (query @ key.mT / 8**0.5).softmax(dim=-1)
+    expected = attention.proj((weights @ value).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(attention(tokens, rotation), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(attention.cls_attention(tokens, rotation), weights[:, :, 0])
+
+
+def test_keys_may_go_without_their_bias() -> None:
+    torch.manual_seed(3)
+    full, without = Attention(24, heads=3), Attention(24, heads=3, bias="no_key")
+    torch.nn.init.normal_(full.qkv.bias)
+    without.load_state_dict(full.state_dict())
+    tokens = torch.randn(2, 5, 24)
+    rotation = RotaryPositions(8)((2, 2))  # it makes the keys' bias matter
+    assert not torch.allclose(full(tokens, rotation), without(tokens, rotation), atol=1e-3)
+    without(tokens, rotation).sum().backward()
+    assert without.qkv.bias.grad is not None
+    assert not without.qkv.bias.grad[24:48].any()
+    with torch.no_grad():
+        full.qkv.bias[24:48] = 0
+    torch.testing.assert_close(full(tokens, rotation), without(tokens, rotation))

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from patchwise.configs.backbone import Interpolation, ViTConfig
 from patchwise.errors import RangeError, ShapeError
-from patchwise.models.vit import Block, ViT, resize_positions
+from patchwise.models.block import Block
+from patchwise.models.vit import ViT, resize_positions
 
 Redraw = Callable[[nn.Module], None]
 CONFIG = ViTConfig(dim=24, depth=3, heads=3, patch_px=4, image_px=16)
 EVERYTHING = replace(CONFIG, registers=2, layer_scale=0.1)
+ROTARY = replace(EVERYTHING, positions="rotary", mlp="swiglu", qkv_bias="no_key", norm_eps=1e-5)
 RULES: tuple[Interpolation, ...] = get_args(Interpolation)
 
 
@@ -123,23 +125,6 @@ def test_norms_are_layer_norms_of_eps_1e_6() -> None:
         torch.testing.assert_close(norm(tokens), tokens / 2e-6**0.5, atol=1e-4, rtol=0)
 
 
-def test_the_mlp_has_an_exact_gelu(redraw: Redraw) -> None:
-    mlp = make_vit(CONFIG, redraw).last_block.mlp
-    tokens = torch.randn(2, 5, 24)
-    hidden = tokens @ mlp.fc1.weight.T + mlp.fc1.bias
-    gelu = hidden * (1 + torch.erf(hidden / 2**0.5)) / 2
-    expected = gelu @ mlp.fc2.weight.T + mlp.fc2.bias
-    torch.testing.assert_close(mlp(tokens), expected, atol=1e-5, rtol=0)
-
-
-def test_a_block_is_two_scaled_residuals(redraw: Redraw) -> None:
-    block = make_vit(EVERYTHING, redraw).last_block
-    tokens = torch.randn(2, 5, 24)
-    middle = tokens + block.attn(block.norm1(tokens)) * block.ls1.gamma
-    expected = middle + block.mlp(block.norm2(middle)) * block.ls2.gamma
-    torch.testing.assert_close(block(tokens), expected, atol=1e-6, rtol=0)
-
-
 def test_attention_is_that_of_the_last_block_over_all_tokens(redraw: Redraw) -> None:
     vit = make_vit(EVERYTHING, redraw)
     images = torch.randn(2, 3, 16, 12)
@@ -220,6 +205,56 @@ def test_registers_have_no_position(redraw: Redraw) -> None:
 # --- training ---
 
 
+def test_names_of_weights_of_rotary_vits_are_those_of_dinov2_and_dinov3() -> None:
+    names = set(ViT(ROTARY).state_dict())
+    rotary = {"rope_embed.periods", "blocks.2.mlp.w12.weight", "blocks.2.mlp.w3.bias"}
+    assert rotary <= names
+    assert not {"pos_embed", "blocks.2.mlp.fc1.weight"} & names
+
+
+@pytest.mark.parametrize("size", [(16, 16), (8, 20)])
+def test_rotary_vits_see_where_patches_lie_and_no_more(
+    size: tuple[int, int], redraw: Redraw
+) -> None:
+    """The tokens themselves do not hold places: without the rotation, CLS reads a set."""
+    vit = make_vit(ROTARY, redraw)
+    tokens, grid = vit.embed(torch.randn(2, 3, *size))
+    bias = vit.state_dict()["patch_embed.proj.bias"]
+    assert torch.equal(vit.embed(torch.zeros(2, 3, *size))[0][0, 3], bias)
+    assert vit.norm.eps == 1e-5
+    rotation = vit.rotation(grid)
+    assert rotation is not None
+    shuffled = torch.cat([tokens[:, :3], tokens[:, 3:].roll(1, dims=1)], dim=1)
+    one, other = vit.blocks[0](tokens, None, rotation), vit.blocks[0](shuffled, None, rotation)
+    assert not torch.allclose(one[:, 0], other[:, 0], atol=1e-4), "CLS reads other keys"
+    plain, mixed = vit.blocks[0](tokens), vit.blocks[0](shuffled)
+    torch.testing.assert_close(plain[:, 0], mixed[:, 0], atol=1e-5, rtol=0)
+
+
+def test_every_way_to_a_rotary_vits_features_agrees(redraw: Redraw) -> None:
+    vit = make_vit(ROTARY, redraw)
+    images = torch.randn(2, 3, 16, 8)
+    output = vit(images, attention=True)
+    last = vit.last_blocks(images, count=1)[0]
+    assert torch.equal(last.patches, output.patches)
+    tokens, grid = vit.before_last_block(images)
+    rotation = vit.rotation(grid)
+    after = vit.norm(vit.last_block(tokens, None, rotation))
+    assert torch.equal(after[:, 3:], output.patches)
+    assert torch.equal(after[:, 0], output.cls)
+    weights = vit.last_block.cls_attention(tokens, rotation)
+    assert output.attention is not None
+    assert torch.equal(weights[..., 3:], output.attention)
+    vit.train().checkpointed = True
+    torch.testing.assert_close(vit(images).patches, output.patches)
+
+
+def test_gradients_reach_every_weight_of_a_rotary_vit(redraw: Redraw) -> None:
+    vit = make_vit(ROTARY, redraw).train()
+    vit(torch.randn(2, 3, 16, 8)).patches.square().sum().backward()
+    assert all(weight.grad is not None for weight in vit.parameters())
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_gradients_reach_every_weight(rule: Interpolation, redraw: Redraw) -> None:
     vit = make_vit(replace(EVERYTHING, interpolation=rule), redraw).train()
@@ -273,23 +308,6 @@ def test_drop_path_of_one_skips_the_last_block_in_training_only(redraw: Redraw) 
     assert torch.equal(vit(images, kept=everything).cls, vit.norm(entering)[:, 0])
     torch.manual_seed(0)
     assert not torch.equal(vit.train()(images).cls, vit.eval()(images).cls)
-
-
-@pytest.mark.parametrize("which", [0, 1])
-def test_what_is_kept_is_made_larger_and_the_rest_left_out(which: int, redraw: Redraw) -> None:
-    block = make_vit(CONFIG, redraw).last_block
-    block.drop_path = 0.25
-    only = block.mlp.fc2 if which == 0 else block.attn.proj
-    nn.init.zeros_(only.weight)
-    nn.init.zeros_(only.bias)  # one residual is left
-    tokens = torch.randn(5, 5, 24)
-    whole = block(tokens) - tokens
-    kept = torch.tensor([True, False, True, True, False])
-    both = torch.ones(5, 2, dtype=torch.bool)
-    both[:, which] = kept
-    thinned = block(tokens, both) - tokens
-    torch.testing.assert_close(thinned[kept], whole[kept] / 0.75, atol=1e-5, rtol=1e-4)
-    assert not thinned[~kept].any()
 
 
 @pytest.mark.parametrize("rate", [0.25, 0.75])

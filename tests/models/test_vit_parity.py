@@ -48,7 +48,7 @@ class Peer:
 
 
 def ours_of(config: ViTConfig, weights: dict[str, Tensor]) -> ViT:
-    return build_vit(config, weights, path=Path("peer"), source="a peer's weights")
+    return build_vit(config, weights, path=Path("peer"), source="a peer's weights").vit
 
 
 def our_config(patch_px: int, rule: Interpolation) -> ViTConfig:

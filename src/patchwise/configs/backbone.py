@@ -8,6 +8,9 @@ from patchwise.configs.option import option
 from patchwise.errors import ConfigError, RangeError
 
 Interpolation = Literal["dino", "size", "size-antialias"]
+Positions = Literal["learned", "rotary"]
+MLPKind = Literal["gelu", "swiglu"]
+QKVBias = Literal["full", "no_key", "none"]
 
 # Channels, blocks, heads of the sizes that have a name.
 SIZES: dict[str, tuple[int, int, int]] = {
@@ -25,7 +28,7 @@ class ViTConfig:
 
     Raises:
         RangeError: a number lies outside its range or is not whole where it must be.
-        ChoiceError: ``interpolation`` is none of the rules.
+        ChoiceError: ``interpolation`` or another choice is none of those there are.
         ConfigError: ``dim`` cannot be split into ``heads``, or ``image_px`` into patches.
 
     Source: Dosovitskiy et al. 2021, arXiv:2010.11929; LayerScale: Touvron et al. 2021,
@@ -40,7 +43,7 @@ class ViTConfig:
     image_px: int = option(
         224,
         "Image side that the position embedding is stored for, in pixels; a multiple of patch_px. "
-        "Images of other sizes can be used all the same.",
+        "Images of other sizes can be used all the same. Rotary positions have none.",
     )
     mlp_ratio: float = option(4.0, "Width of a block's hidden layer, in multiples of dim.")
     registers: int = option(0, "Tokens beside CLS that gather global information; not returned.")
@@ -58,6 +61,18 @@ class ViTConfig:
         "factor (patches + 0.1) / stored patches, as DINO does; size: to the exact size; "
         "size-antialias: to the exact size, antialiased.",
     )
+    positions: Positions = option(
+        "learned",
+        "How a patch knows its place. learned: by an embedding that is added; rotary: queries and "
+        "keys are turned by it in every block, as in DINOv3.",
+    )
+    mlp: MLPKind = option(
+        "gelu", "The hidden layer of every block. gelu: plain; swiglu: gated, as in DINOv2's giant."
+    )
+    qkv_bias: QKVBias = option(
+        "full", "Biases of queries, keys and values; no_key: all but the keys', as in DINOv3."
+    )
+    norm_eps: float = option(1e-6, "Added to the variance in every LayerNorm.")
 
     def __post_init__(self) -> None:
         for name, least in _WHOLE_NUMBERS.items():
@@ -66,9 +81,10 @@ class ViTConfig:
                 raise RangeError(
                     f"ViTConfig: {name} must be a whole number of at least {least}, got {value!r}"
                 )
-        check_positive("ViTConfig", mlp_ratio=self.mlp_ratio)
+        check_positive("ViTConfig", mlp_ratio=self.mlp_ratio, norm_eps=self.norm_eps)
         check_within("ViTConfig", 0, 1, drop_path=self.drop_path, layer_scale=self.layer_scale)
-        check_choice("ViTConfig", get_args(Interpolation), interpolation=self.interpolation)
+        for name, choices in _CHOICES.items():
+            check_choice("ViTConfig", choices, **{name: getattr(self, name)})
         if self.hidden_dim < 1:
             raise RangeError(
                 f"ViTConfig: mlp_ratio must give a hidden layer, got {self.mlp_ratio} with dim "
@@ -78,6 +94,11 @@ class ViTConfig:
             raise ConfigError(
                 f"ViTConfig: dim must be a multiple of heads, got dim {self.dim} and heads "
                 f"{self.heads}; use dim {self.dim // self.heads * self.heads or self.heads}"
+            )
+        if self.positions == "rotary" and self.dim // self.heads % 4:
+            raise ConfigError(
+                f"ViTConfig: dim must give heads of a multiple of 4 channels where positions are "
+                f"rotary, got {self.dim // self.heads} channels a head; use other heads"
             )
         if self.image_px % self.patch_px:
             nearest = max(1, round(self.image_px / self.patch_px)) * self.patch_px
@@ -102,6 +123,12 @@ class ViTConfig:
         return round(self.dim * self.mlp_ratio)
 
 
+_CHOICES = {
+    "interpolation": get_args(Interpolation),
+    "positions": get_args(Positions),
+    "mlp": get_args(MLPKind),
+    "qkv_bias": get_args(QKVBias),
+}
 _WHOLE_NUMBERS = {"dim": 1, "depth": 1, "heads": 1, "patch_px": 1, "image_px": 1, "registers": 0}
 
 

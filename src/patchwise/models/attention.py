@@ -5,7 +5,25 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from patchwise.configs.backbone import QKVBias
+from patchwise.models.rotary import Rotation
+
 _MOST_TOKENS_BY_STEPS = 640
+
+
+class QKV(nn.Linear):
+    """The linear map to queries, keys and values, of which keys have no bias.
+
+    The bias of the keys is there, as in DINOv3's files, but is neither used nor trained.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, 3 * dim)
+
+    def forward(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B T three_D"]:
+        """Return queries, keys and values side by side."""
+        query, key, value = self.bias.chunk(3)
+        return F.linear(tokens, self.weight, torch.cat([query, torch.zeros_like(key), value]))
 
 
 class Attention(nn.Module):
@@ -13,25 +31,35 @@ class Attention(nn.Module):
 
         out = proj( softmax(query key^T / sqrt(d)) value ),  d = D / heads
 
+    Where positions are rotary, queries and keys of the patches are turned before they meet.
+
     Letters: B images, T tokens, D channels, d channels of one head.
     """
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, bias: QKVBias = "full") -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim)
+        self.qkv = QKV(dim) if bias == "no_key" else nn.Linear(dim, 3 * dim, bias=bias == "full")
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+    def forward(
+        self, tokens: Float[Tensor, "B T D"], rotation: Rotation | None = None
+    ) -> Float[Tensor, "B T D"]:
         """Return what the residual adds."""
         query, key, value = self.project(tokens)
+        if rotation is not None:
+            query, key = rotation.turn(query), rotation.turn(key)
         attend = _attend_by_steps if _steps_are_faster(query) else F.scaled_dot_product_attention
         out: Tensor = self.proj(attend(query, key, value).transpose(1, 2).flatten(2))
         return out
 
-    def cls_attention(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B heads T"]:
+    def cls_attention(
+        self, tokens: Float[Tensor, "B T D"], rotation: Rotation | None = None
+    ) -> Float[Tensor, "B heads T"]:
         """Return the softmax weights with which the first token reads all tokens, in float32."""
         query, key, _ = self.project(tokens)
+        if rotation is not None:  # CLS itself lies nowhere
+            key = rotation.turn(key)
         scores = (query[:, :, :1] * key).sum(dim=-1, dtype=torch.float32)
         weights: Tensor = (scores / query.shape[-1] ** 0.5).softmax(dim=-1)
         return weights
@@ -41,7 +69,7 @@ class Attention(nn.Module):
     ) -> tuple[
         Float[Tensor, "B heads T d"], Float[Tensor, "B heads T d"], Float[Tensor, "B heads T d"]
     ]:
-        """Return queries, keys and values of every head."""
+        """Return queries, keys and values of every head, not turned."""
         batch, count, _ = tokens.shape
         projected: Tensor = self.qkv(tokens)
         parts = projected.reshape(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)

@@ -1,7 +1,8 @@
 """The vision transformer that the methods train and the protocols evaluate.
 
 State-dict keys are those of DINO's published backbones (the names of timm), with ``ls1.gamma``,
-``ls2.gamma`` and ``register_tokens`` as in DINOv2.
+``ls2.gamma``, ``register_tokens`` and ``mlp.w12`` as in DINOv2, and ``rope_embed.periods`` as in
+DINOv3.
 
 Letters: B images, H W pixels, N patches, D channels, T = 1 + registers + N tokens: CLS, registers,
 patches row by row.
@@ -16,8 +17,9 @@ from torch.utils.checkpoint import checkpoint
 from patchwise.checks import check_within
 from patchwise.configs.backbone import Interpolation, ViTConfig
 from patchwise.errors import RangeError, ShapeError
-from patchwise.models.attention import Attention
 from patchwise.models.backbone import BackboneOutput
+from patchwise.models.block import Block
+from patchwise.models.rotary import RotaryPositions, Rotation
 
 Grid = tuple[int, int]  # rows, columns
 
@@ -37,84 +39,14 @@ class PatchEmbed(nn.Module):
         return patches.flatten(2).mT
 
 
-class MLP(nn.Module):
-    """Two layers with an exact GELU between them, on every token by itself."""
-
-    def __init__(self, dim: int, hidden_dim: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden_dim)
-        self.fc2 = nn.Linear(hidden_dim, dim)
-
-    def forward(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        """Return what the residual adds."""
-        changed: Tensor = self.fc2(F.gelu(self.fc1(tokens)))
-        return changed
-
-
-class LayerScale(nn.Module):
-    """A learnt factor for every channel of a residual."""
-
-    def __init__(self, dim: int, initial: float) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.full((dim,), initial))
-
-    def forward(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        """Scale the channels."""
-        return tokens * self.gamma
-
-
-class Block(nn.Module):
-    """Pre-norm transformer block.
-
-        tokens = tokens + ls1(attn(norm1(tokens)))
-        tokens = tokens + ls2(mlp(norm2(tokens)))
-
-    A residual that is not kept for an image is left out of it, and made larger where it is kept,
-    so that its mean stays.
-    """
-
-    def __init__(self, config: ViTConfig, drop_path: float) -> None:
-        super().__init__()
-        dim, initial = config.dim, config.layer_scale
-        self.drop_path = drop_path
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = Attention(dim, config.heads)
-        self.ls1 = LayerScale(dim, initial) if initial else nn.Identity()
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = MLP(dim, config.hidden_dim)
-        self.ls2 = LayerScale(dim, initial) if initial else nn.Identity()
-
-    def forward(
-        self, tokens: Float[Tensor, "B T D"], kept: Bool[Tensor, "B 2"] | None = None
-    ) -> Float[Tensor, "B T D"]:
-        """Return the tokens that enter the next block.
-
-        Args:
-            tokens: Of each image.
-            kept: Whether the attention and the MLP are kept for each image; None: all are.
-        """
-        tokens = self._add(tokens, self.ls1(self.attn(self.norm1(tokens))), kept, 0)
-        return self._add(tokens, self.ls2(self.mlp(self.norm2(tokens))), kept, 1)
-
-    def cls_attention(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B heads T"]:
-        """Return how the CLS token's attention in this block is spread over all tokens."""
-        return self.attn.cls_attention(self.norm1(tokens))
-
-    def _add(self, tokens: Tensor, residual: Tensor, kept: Tensor | None, which: int) -> Tensor:
-        if kept is None or not self.drop_path:
-            return tokens + residual
-        scale = 1 / max(1 - self.drop_path, 1e-6)  # a rate of 1 keeps nothing
-        return torch.addcmul(
-            tokens, residual, (kept[:, which, None, None] * scale).to(tokens.dtype)
-        )
-
-
 class ViT(nn.Module):
     """Vision transformer for images of any height and width that are multiples of the patch.
 
     1. Patches become tokens; the position embedding, resized to their grid, is added.
     2. CLS (with its own position) and registers (without) are put before them.
     3. ``depth`` blocks, then one LayerNorm; registers are dropped.
+
+    Where positions are rotary, nothing is added in 1 and 2; see `RotaryPositions`.
 
     The resizing rule is `ViTConfig.interpolation`; it is saved with the weights, for features of
     the same weights differ between libraries at other than the stored size. All are bicubic:
@@ -135,17 +67,23 @@ class ViT(nn.Module):
     Differs: registers start like CLS (std 0.02; DINOv2: 1e-6).
     """
 
+    pos_embed: nn.Parameter  # where positions are learned
+    rope_embed: RotaryPositions  # where they are rotary
+
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
         self.config = config
         self.dim, self.patch_px = config.dim, config.patch_px
         self.patch_embed = PatchEmbed(config.dim, config.patch_px)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim))
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.grid**2, config.dim))
+        if config.positions == "learned":
+            self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.grid**2, config.dim))
+        else:
+            self.rope_embed = RotaryPositions(config.dim // config.heads)
         if config.registers:
             self.register_tokens = nn.Parameter(torch.zeros(1, config.registers, config.dim))
         self.blocks = nn.ModuleList(Block(config, rate) for rate in config.drop_rates)
-        self.norm = nn.LayerNorm(config.dim, eps=1e-6)
+        self.norm = nn.LayerNorm(config.dim, eps=config.norm_eps)
         self.checkpointed = False
         """Whether training keeps only the tokens between blocks, and computes the rest again."""
         self._initialise()
@@ -153,7 +91,7 @@ class ViT(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.pos_embed.device
+        return self.cls_token.device
 
     def forward(
         self,
@@ -179,8 +117,11 @@ class ViT(nn.Module):
             kept = torch.rand(len(images), len(rates), 2, device=images.device) >= rates[:, None]
         tokens, grid = self.before_last_block(images, kept)
         first = 1 + self.config.registers
-        to_patches = self.last_block.cls_attention(tokens)[..., first:] if attention else None
-        tokens = self.norm(self._run(self.last_block, tokens, kept, -1))
+        rotation = self.rotation(grid)
+        to_patches = None
+        if attention:
+            to_patches = self.last_block.cls_attention(tokens, rotation)[..., first:]
+        tokens = self.norm(self._run(-1, tokens, kept, rotation))
         return BackboneOutput(tokens[:, 0], tokens[:, first:], grid, to_patches)
 
     def last_blocks(
@@ -196,9 +137,10 @@ class ViT(nn.Module):
         check_within("ViT.last_blocks", 1, len(self.blocks), count=count)
         tokens, grid = self.embed(images)
         first = 1 + self.config.registers
+        rotation = self.rotation(grid)
         outputs = []
-        for index, block in enumerate(self.blocks):
-            tokens = self._run(block, tokens, None, index)
+        for index in range(len(self.blocks)):
+            tokens = self._run(index, tokens, None, rotation)
             if index >= len(self.blocks) - count:
                 seen = self.norm(tokens)
                 outputs.append(BackboneOutput(seen[:, 0], seen[:, first:], grid))
@@ -209,9 +151,14 @@ class ViT(nn.Module):
     ) -> tuple[Float[Tensor, "B T D"], Grid]:
         """Return the tokens that enter the last block, and the grid of their patches."""
         tokens, grid = self.embed(images)
-        for index, block in enumerate(self.blocks[:-1]):
-            tokens = self._run(block, tokens, kept, index)
+        rotation = self.rotation(grid)
+        for index in range(len(self.blocks) - 1):
+            tokens = self._run(index, tokens, kept, rotation)
         return tokens, grid
+
+    def rotation(self, grid: Grid) -> Rotation | None:
+        """Return what every block needs to know of where patches lie; None if nothing."""
+        return self.rope_embed(grid) if self.config.positions == "rotary" else None
 
     @property
     def last_block(self) -> Block:
@@ -224,22 +171,28 @@ class ViT(nn.Module):
         """Return the tokens that enter the first block, and the grid of their patches."""
         self._check(images)
         grid = images.shape[-2] // self.patch_px, images.shape[-1] // self.patch_px
-        positions = resize_positions(self.pos_embed, grid, rule=self.config.interpolation)
-        patches = self.patch_embed(images) + positions[:, 1:]
-        front = self.cls_token + positions[:, :1]
+        patches: Tensor = self.patch_embed(images)
+        front: Tensor = self.cls_token
+        if self.config.positions == "learned":
+            positions = resize_positions(self.pos_embed, grid, rule=self.config.interpolation)
+            patches, front = patches + positions[:, 1:], front + positions[:, :1]
         if self.config.registers:
             front = torch.cat([front, self.register_tokens], dim=1)
         front = front.to(patches.dtype).expand(len(images), -1, -1)
         return torch.cat([front, patches], dim=1), grid
 
-    def _run(self, block: nn.Module, tokens: Tensor, kept: Tensor | None, index: int) -> Tensor:
-        mine = None if kept is None else kept[:, index]
+    def _run(
+        self, index: int, tokens: Tensor, kept: Tensor | None, rotation: Rotation | None
+    ) -> Tensor:
+        block, mine = self.blocks[index], None if kept is None else kept[:, index]
         if self.checkpointed and torch.is_grad_enabled():
             # Nothing random happens inside a block.
-            again = checkpoint(block, tokens, mine, use_reentrant=False, preserve_rng_state=False)
+            again = checkpoint(
+                block, tokens, mine, rotation, use_reentrant=False, preserve_rng_state=False
+            )
             assert isinstance(again, Tensor), "a block returns tokens"
             return again
-        result: Tensor = block(tokens, mine)
+        result: Tensor = block(tokens, mine, rotation)
         return result
 
     def _check(self, images: Tensor) -> None:
@@ -261,7 +214,8 @@ class ViT(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=_INIT_STD)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         for name, parameter in self.named_parameters(recurse=False):
             assert name in {"cls_token", "pos_embed", "register_tokens"}, "tokens only"
             nn.init.trunc_normal_(parameter, std=_INIT_STD)

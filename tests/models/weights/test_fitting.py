@@ -12,7 +12,7 @@ from torch import Tensor
 from patchwise.configs.backbone import ViTConfig
 from patchwise.errors import WeightsError
 from patchwise.models.vit import ViT
-from patchwise.models.weights.fitting import build_vit
+from patchwise.models.weights.fitting import Fitted, Origin, build_vit
 
 MakeViT = Callable[[ViTConfig], ViT]
 CONFIG = ViTConfig(
@@ -21,7 +21,7 @@ CONFIG = ViTConfig(
 
 
 def build(tensors: dict[str, Tensor]) -> ViT:
-    return build_vit(CONFIG, tensors, path=Path("x.pth"), source="a test")
+    return build_vit(CONFIG, tensors, path=Path("x.pth"), source="a test").vit
 
 
 def test_the_vit_is_the_one_the_weights_came_from(make_vit: MakeViT) -> None:
@@ -102,3 +102,64 @@ def test_missing_and_left_over_names_are_both_listed(make_vit: MakeViT) -> None:
     )
     with pytest.raises(WeightsError, match=message):
         build(weights)
+
+
+HALVES = Origin(("first", "second"))
+SUM = Origin(("a", "b"), lambda a, b: a + b)
+
+
+def other_names(name: str) -> Origin:
+    """A file in which one weight comes in halves, one as a sum, and others with a prefix."""
+    special = {"blocks.0.attn.qkv.bias": HALVES, "norm.bias": SUM}
+    return special.get(name, Origin((f"net.{name}",)))
+
+
+def in_other_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    theirs = {f"net.{name}": weight for name, weight in weights.items()}
+    theirs["first"], theirs["second"] = theirs.pop("net.blocks.0.attn.qkv.bias").tensor_split([10])
+    whole = theirs.pop("net.norm.bias")
+    theirs["a"] = torch.ones(24)
+    theirs["b"] = whole - 1
+    return theirs
+
+
+def build_other(tensors: dict[str, Tensor], unused: list[str] | None = None) -> Fitted:
+    return build_vit(
+        CONFIG,
+        tensors,
+        path=Path("x.pth"),
+        source="a test",
+        origin=other_names,
+        unused=unused or [],
+    )
+
+
+def test_weights_may_come_in_parts_and_by_other_names(make_vit: MakeViT) -> None:
+    weights = make_vit(CONFIG).state_dict()
+    built = build_other(in_other_names(weights)).vit.state_dict()
+    for name, weight in weights.items():
+        torch.testing.assert_close(built[name], weight)
+
+
+def test_what_is_not_used_is_said(make_vit: MakeViT) -> None:
+    weights = in_other_names(make_vit(CONFIG).state_dict())
+    extra = {"head.weight": torch.ones(2), "head.steps": torch.ones(2, dtype=torch.int64)}
+    fitted = build_other({**weights, **extra}, [r"head\..*", "net.norm.weight"])
+    assert fitted.left_out == ("head.weight", "head.steps")
+
+
+@pytest.mark.bad_input
+def test_messages_name_what_is_in_the_file(make_vit: MakeViT) -> None:
+    weights = in_other_names(make_vit(CONFIG).state_dict())
+    for name in weights:
+        rest = {other: tensor for other, tensor in weights.items() if other != name}
+        with pytest.raises(WeightsError, match=f"missing '{name}'$"):
+            build_other(rest)
+        with pytest.raises(WeightsError, match=f"missing '{name}'; left over '{name}_'$"):
+            build_other({**rest, f"{name}_": weights[name]})
+        with pytest.raises(WeightsError, match=rf"got '.*{name} \(.*\).* for \("):
+            build_other({**rest, name: weights[name][None, None]})
+        with pytest.raises(WeightsError, match=f"NaN or infinity in '{name}'$"):
+            build_other({**rest, name: weights[name] * torch.nan})
+    with pytest.raises(WeightsError, match=r"left over 'ahead.weight'$"):
+        build_other({**weights, "ahead.weight": torch.ones(2)}, [r"head\..*"])

@@ -20,7 +20,11 @@ from patchwise.models.weights.native import is_native, read_native, write_native
 MakeViT = Callable[[ViTConfig], ViT]
 PLAIN = ViTConfig(dim=24, depth=2, heads=3, patch_px=4, image_px=16)
 RICH = replace(PLAIN, registers=2, layer_scale=0.1, drop_path=0.3, mlp_ratio=8 / 3)
-CONFIGS = [replace(RICH, interpolation=rule) for rule in get_args(Interpolation)] + [PLAIN]
+ROTARY = replace(PLAIN, positions="rotary", mlp="swiglu", qkv_bias="no_key", norm_eps=1e-5)
+CONFIGS = [
+    *(replace(RICH, interpolation=rule) for rule in get_args(Interpolation)),
+    *(PLAIN, ROTARY, replace(ROTARY, qkv_bias="none")),
+]
 
 
 def header_of(path: Path) -> dict[str, Any]:
@@ -47,7 +51,7 @@ def test_what_is_read_is_what_was_written(
     write_native(vit, path)
     file = read_weights_file(path)
     assert is_native(file)
-    back = read_native(file)
+    back = read_native(file).backbone
     assert back.config == config
     assert list(back.state_dict()) == list(vit.state_dict())
     for name, weight in vit.state_dict().items():
@@ -64,9 +68,19 @@ def test_the_same_backbone_gives_the_same_bytes(make_vit: MakeViT, tmp_path: Pat
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
+def test_files_of_version_1_are_read(file: WeightsFile) -> None:
+    header = header_of(file.path)
+    header["format_version"] = 1
+    added = ("positions", "mlp", "qkv_bias", "norm_eps")
+    old = {**header, "config": {k: v for k, v in header["config"].items() if k not in added}}
+    assert read_native(with_header(file, old)).backbone.config == RICH
+    with pytest.raises(WeightsError, match=r"got .*positions.* missing or unknown"):
+        read_native(with_header(file, header))
+
+
 def test_the_header_says_what_the_file_is(file: WeightsFile) -> None:
     header = header_of(file.path)
-    assert (header["format_version"], header["kind"]) == (1, "vit")
+    assert (header["format_version"], header["kind"]) == (2, "vit")
     assert header["config"]["interpolation"] == "dino"
 
 
@@ -74,7 +88,7 @@ def test_weights_that_share_memory_are_written_whole(make_vit: MakeViT, tmp_path
     vit = make_vit(PLAIN)
     vit.norm.weight = vit.last_block.norm2.weight
     write_native(vit, tmp_path / "backbone.safetensors")
-    back = read_native(read_weights_file(tmp_path / "backbone.safetensors"))
+    back = read_native(read_weights_file(tmp_path / "backbone.safetensors")).backbone
     assert torch.equal(back.norm.weight, vit.norm.weight)
 
 
@@ -150,8 +164,8 @@ def test_a_missing_or_unknown_option_is_named(file: WeightsFile) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 2}, "must have format version 1, got 2; use the patchwise version"),
-        ({"format_version": "1"}, "must have format version 1, got '1'"),
+        ({"format_version": 3}, "a format version of at most 2, got 3; use the patchwise version"),
+        ({"format_version": "1"}, "a format version of at most 2, got '1'"),
         ({"kind": "swin"}, "must be of kind 'vit', got 'swin'"),
         ({"config": [1]}, r"must be a table of options, got \[1\]"),
     ],

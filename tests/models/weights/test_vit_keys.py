@@ -23,7 +23,7 @@ REGISTERS = replace(SCALED, registers=2, interpolation="size-antialias")
 
 def read(weights: dict[str, Tensor]) -> ViT:
     contents: dict[str, object] = {**weights}
-    return read_vit_keys(WeightsFile(Path("x.pth"), contents))
+    return read_vit_keys(WeightsFile(Path("x.pth"), contents)).backbone
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Putting tensors of a file into a ViT, with nothing missing, left over or broken."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,30 +14,86 @@ from patchwise.models.vit import ViT
 from patchwise.models.weights.files import first_names
 
 
-def build_vit(config: ViTConfig, tensors: Mapping[str, Tensor], *, path: Path, source: str) -> ViT:
+def one_over_the_other(*parts: Tensor) -> Tensor:
+    """Return the tensors joined along their first axis."""
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Which tensors of a file make up one weight of ours."""
+
+    names: tuple[str, ...]
+    join: Callable[..., Tensor] = one_over_the_other  # of the tensors, in that order
+
+
+Translate = Callable[[str], Origin]
+"""From the name of a weight of ours to where it comes from."""
+
+
+def same_name(name: str) -> Origin:
+    """Return the tensor of the name that the weight has here."""
+    return Origin((name,))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A ViT with the weights of a file."""
+
+    vit: ViT
+    left_out: tuple[str, ...] = ()  # names of the file's tensors that no feature needs
+
+
+def build_vit(
+    config: ViTConfig,
+    tensors: Mapping[str, Tensor],
+    *,
+    path: Path,
+    source: str,
+    origin: Translate = same_name,
+    unused: Sequence[str] = (),
+) -> Fitted:
     """Return a ViT in evaluation mode with these weights, in float32.
 
     Draws no random numbers.
 
     Args:
         config: Architecture, as the file says or as its shapes tell.
-        tensors: Weights by the ViT's own names.
+        tensors: Weights by the file's names.
         path: Of the file, for messages.
         source: Name of the format that was tried, for messages.
+        origin: Where each weight of the ViT comes from.
+        unused: Regular expressions; tensors whose whole name fits one are left out.
 
     Raises:
         WeightsError: a name is missing or left over, or a tensor has another shape, is not of
-            floating-point numbers, or holds NaN or infinity.
+            floating-point numbers, or holds NaN or infinity. Names are those of the file.
     """
     with torch.device("meta"):  # no memory and no random numbers for weights that are replaced
         vit = ViT(config)
     expected = vit.state_dict()
-    _check_names(expected, tensors, path=path, source=source)
-    _check_shapes(expected, tensors, path=path, source=source)
-    weights = {name: tensors[name].to(torch.float32).contiguous() for name in expected}
-    check_finite("load_backbone", weights, path=path)
+    origins = {name: origin(name) for name in expected}
+    wanted = [theirs for each in origins.values() for theirs in each.names]
+    left_out = [n for n in tensors if n not in wanted and _fits_any(n, unused)]
+    used = {name: tensor for name, tensor in tensors.items() if name not in left_out}
+    _check_names(wanted, used, path=path, source=source)
+    _check_floats(used, path=path, source=source)
+    joined = {name: _join(origins[name], used) for name in expected}
+    wrong = [
+        f"{_shapes(origins[name], used)} for {tuple(weight.shape)}"
+        for name, weight in expected.items()
+        if (found := joined[name]) is None or found.shape != weight.shape
+    ]
+    if wrong:
+        raise WeightsError(
+            f"load_backbone: '{path}' must hold weights of the shapes of its ViT "
+            f"(read as {source}), got {first_names(wrong)}"
+        )
+    weights = {n: t.to(torch.float32).contiguous() for n, t in joined.items() if t is not None}
+    check_finite("load_backbone", used, path=path)
+    check_finite("load_backbone", weights, path=path)  # float32 has fewer numbers than float64
     vit.load_state_dict(weights, assign=True)
-    return vit.eval()
+    return Fitted(vit.eval(), tuple(left_out))
 
 
 def check_finite(caller: str, tensors: Mapping[str, Tensor], *, path: Path) -> None:
@@ -48,11 +106,15 @@ def check_finite(caller: str, tensors: Mapping[str, Tensor], *, path: Path) -> N
         )
 
 
+def _fits_any(name: str, patterns: Sequence[str]) -> bool:
+    return any(re.fullmatch(pattern, name) for pattern in patterns)
+
+
 def _check_names(
-    expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, path: Path, source: str
+    wanted: Sequence[str], tensors: Mapping[str, Tensor], *, path: Path, source: str
 ) -> None:
-    missing = [name for name in expected if name not in tensors]
-    left_over = [name for name in tensors if name not in expected]
+    missing = [name for name in wanted if name not in tensors]
+    left_over = [name for name in tensors if name not in wanted]
     parts = [
         f"{what} {first_names(names)}"
         for what, names in (("missing", missing), ("left over", left_over))
@@ -65,20 +127,20 @@ def _check_names(
         )
 
 
-def _check_shapes(
-    expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, path: Path, source: str
-) -> None:
-    wrong = [
-        f"{name} {tuple(tensors[name].shape)} for {tuple(weight.shape)}"
-        for name, weight in expected.items()
-        if tensors[name].shape != weight.shape
-    ]
-    if wrong:
-        raise WeightsError(
-            f"load_backbone: '{path}' must hold weights of the shapes of its ViT "
-            f"(read as {source}), got {first_names(wrong)}"
-        )
-    whole = [name for name in expected if not tensors[name].is_floating_point()]
+def _join(origin: Origin, tensors: Mapping[str, Tensor]) -> Tensor | None:
+    """Return the weight, or None where its parts do not go together."""
+    try:
+        return origin.join(*(tensors[name] for name in origin.names))
+    except (RuntimeError, IndexError):
+        return None
+
+
+def _shapes(origin: Origin, tensors: Mapping[str, Tensor]) -> str:
+    return ", ".join(f"{name} {tuple(tensors[name].shape)}" for name in origin.names)
+
+
+def _check_floats(tensors: Mapping[str, Tensor], *, path: Path, source: str) -> None:
+    whole = [name for name, tensor in tensors.items() if not tensor.is_floating_point()]
     if whole:
         raise WeightsError(
             f"load_backbone: '{path}' must hold floating-point numbers (read as {source}), "

@@ -1,11 +1,12 @@
 """Our own format: one safetensors file that holds the weights and all that is needed to use them.
 
 The metadata has one entry, ``patchwise``: JSON with ``format_version``, ``kind`` of model and
-``config``, the fields of its configuration.
+``config``, the fields of its configuration. Version 1 did not yet have the options that are named
+in `_ADDED`; its files have their defaults.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from patchwise.files import atomic_path
 from patchwise.models.vit import ViT
 from patchwise.models.weights.files import WeightsFile, first_names
 from patchwise.models.weights.fitting import build_vit, check_finite
+from patchwise.models.weights.layout import Layout, Loaded
 
 _ENTRY = "patchwise"
-_VERSION = 1
+_VERSION = 2
+_ADDED = ("positions", "mlp", "qkv_bias", "norm_eps")  # to the options, in version 2
 _KIND = "vit"
 _SOURCE = "a patchwise backbone"
 
@@ -30,15 +33,19 @@ def is_native(file: WeightsFile) -> bool:
     return _ENTRY in file.metadata
 
 
-def read_native(file: WeightsFile) -> ViT:
-    """Return the ViT of a file that `write_native` wrote.
+def read_native(file: WeightsFile) -> Loaded:
+    """Return the backbone of a file that `write_native` wrote.
 
     Raises:
         WeightsError: version, kind or configuration cannot be used, or the weights do not fit.
     """
     header = _parse_header(file)
-    config = _parse_config(file.path, header["config"])
-    return build_vit(config, file.tensors(_SOURCE), path=file.path, source=_SOURCE)
+    known = [field.name for field in fields(ViTConfig)]
+    if header["format_version"] == 1:
+        known = [name for name in known if name not in _ADDED]
+    config = _parse_config(file.path, header["config"], known)
+    fitted = build_vit(config, file.tensors(_SOURCE), path=file.path, source=_SOURCE)
+    return Loaded(fitted.vit, _SOURCE)
 
 
 def write_native(vit: ViT, path: Path) -> None:
@@ -78,9 +85,9 @@ def _parse_header(file: WeightsFile) -> Mapping[str, Any]:
                 f"load_backbone: metadata of '{file.path}' must have the field '{name}', "
                 f"got {header!r}"
             )
-    if header["format_version"] != _VERSION:
+    if header["format_version"] not in range(1, _VERSION + 1):
         raise WeightsError(
-            f"load_backbone: '{file.path}' must have format version {_VERSION}, "
+            f"load_backbone: '{file.path}' must have a format version of at most {_VERSION}, "
             f"got {header['format_version']!r}; use the patchwise version that wrote it or a newer"
         )
     if header["kind"] != _KIND:
@@ -90,8 +97,7 @@ def _parse_header(file: WeightsFile) -> Mapping[str, Any]:
     return header
 
 
-def _parse_config(path: Path, values: object) -> ViTConfig:
-    known = [field.name for field in fields(ViTConfig)]
+def _parse_config(path: Path, values: object, known: Sequence[str]) -> ViTConfig:
     if not isinstance(values, dict):
         raise WeightsError(
             f"load_backbone: config of '{path}' must be a table of options, got {values!r}"
@@ -108,3 +114,6 @@ def _parse_config(path: Path, values: object) -> ViTConfig:
         raise WeightsError(
             f"load_backbone: config of '{path}' must be valid, got {values}; {error}"
         ) from error
+
+
+NATIVE = Layout(_SOURCE, is_native, read_native)

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from patchwise.configs.backbone import ViTConfig
 from patchwise.errors import PatchwiseError, WeightsError
-from patchwise.models.vit import ViT
 from patchwise.models.weights.files import WeightsFile, first_names
 from patchwise.models.weights.fitting import build_vit
+from patchwise.models.weights.layout import Layout, Loaded
 
 _SOURCE = "a bare dict of ViT weights"
 _HEAD_DIM = 64
@@ -28,7 +28,12 @@ _LEAST_DIM = 192  # of a published ViT; smaller ones have heads of fewer than 64
 _PATCH, _POSITIONS = "patch_embed.proj.weight", "pos_embed"
 
 
-def read_vit_keys(file: WeightsFile) -> ViT:
+def has_vit_keys(file: WeightsFile) -> bool:
+    """Tell whether the file holds weights of a ViT under their plain names."""
+    return _PATCH in file.contents and _POSITIONS in file.contents
+
+
+def read_vit_keys(file: WeightsFile) -> Loaded:
     """Return the ViT whose weights the file holds under their plain names.
 
     Raises:
@@ -37,7 +42,8 @@ def read_vit_keys(file: WeightsFile) -> ViT:
     tensors = file.tensors(_SOURCE)
     _refuse_prefix(tensors, file.path)
     config = _infer_config(tensors, file.path)
-    return build_vit(config, tensors, path=file.path, source=_SOURCE)
+    fitted = build_vit(config, tensors, path=file.path, source=_SOURCE)
+    return Loaded(fitted.vit, _SOURCE, fitted.left_out)
 
 
 def _refuse_prefix(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -109,3 +115,6 @@ def _stored_side(positions: Tensor, path: Path) -> int:
             f"(read as {_SOURCE}), got {shape}"
         )
     return side
+
+
+VIT_KEYS = Layout(_SOURCE, has_vit_keys, read_vit_keys)
