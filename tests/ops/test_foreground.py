@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from patchwise.errors import RangeError, ShapeError
-from patchwise.ops.foreground import foreground_mask
+from patchwise.ops.foreground import foreground_cells, foreground_mask
+from patchwise.ops.roi_align import roi_align
 
 VECTORS = np.load(Path(__file__).parents[1] / "fixtures" / "cotap.npz")
 
@@ -50,6 +51,67 @@ def test_nothing_seen_is_one_patch() -> None:
     assert foreground_mask(torch.zeros(2, 1, 4), (2, 2)).sum(dim=1).tolist() == [1, 1]
 
 
+def test_equal_attention_is_its_share_of_the_patches() -> None:
+    """Up to one patch, as sums of equal shares are rounded."""
+    for images in (1, 3):
+        shown = foreground_mask(torch.full((images, 2, 196), 0.3), (14, 14))
+        assert all(117 <= count <= 119 for count in shown.sum(dim=1).tolist())
+
+
+def test_an_image_alone_has_the_same_mask() -> None:
+    weights = attention()
+    alone = foreground_mask(weights[1:2], (5, 6))
+    assert torch.equal(alone, foreground_mask(weights, (5, 6))[1:2])
+    assert foreground_mask(torch.ones(1, 1, 1), (1, 1)).all()
+
+
+def test_half_precision_is_worked_on_in_full() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.rand(3, 6, 196, generator=generator).bfloat16()
+    wanted = foreground_mask(weights.double(), (14, 14))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(foreground_mask(weights, (14, 14)), wanted)
+    assert foreground_mask(torch.zeros(1, 2, 30).bfloat16(), (5, 6)).sum() == 1
+
+
+def foreground(seed: int, *, share: float = 0.8) -> torch.Tensor:
+    return torch.rand(20, 9, 8, generator=torch.Generator().manual_seed(seed)) < share
+
+
+def boxes_within(seed: int) -> torch.Tensor:
+    unit = torch.rand(20, 4, generator=torch.Generator().manual_seed(seed)).double()
+    extent = 0.3 + 0.7 * unit[:, 2:]
+    side = torch.tensor([9.0, 8.0])
+    return torch.cat([unit[:, :2] * (1 - extent) * side, extent * side], dim=1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_foreground_cells_read_from_nothing_else(seed: int) -> None:
+    """They do not move with the background's values, and all others do."""
+    mask, boxes = foreground(seed), boxes_within(seed)
+    cells = foreground_cells(mask, boxes, (4, 3))
+    assert cells.any()
+    assert not cells.all()
+    values = torch.rand(*mask.shape, 1).double()
+    moved = torch.where(mask[..., None], values, values + 1)
+    before, after = (roi_align(maps, boxes, (4, 3))[..., 0] for maps in (values, moved))
+    torch.testing.assert_close(before[cells], after[cells])
+    assert ((after - before)[~cells] > 1e-6).all()
+
+
+def test_all_is_foreground_or_nothing() -> None:
+    boxes = boxes_within(0)
+    assert foreground_cells(foreground(0, share=2.0), boxes, (6, 6)).all()
+    assert not foreground_cells(foreground(0, share=0.0), boxes, (6, 6)).any()
+
+
+def test_a_box_without_extent_has_no_cells() -> None:
+    boxes = torch.tensor([[1.0, 1.0, 0.0, 3.0], [1.0, 1.0, 3.0, 0.0], [1.0, 1.0, 3.0, 3.0]])
+    cells = foreground_cells(torch.ones(3, 9, 8, dtype=torch.bool), boxes, (2, 2))
+    assert cells.flatten(1).all(dim=1).tolist() == [False, False, True]
+    assert cells.flatten(1).any(dim=1).tolist() == [False, False, True]
+
+
 @pytest.mark.bad_input
 def test_what_is_no_attention_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"attention must have shape \(any, any, 20\)"):
@@ -62,3 +124,11 @@ def test_what_is_no_attention_is_refused() -> None:
         foreground_mask(attention(), (5, 6), mass_frac=0.0)
     with pytest.raises(RangeError, match="mass_frac must lie in"):
         foreground_mask(attention(), (5, 6), mass_frac=1.1)
+
+
+@pytest.mark.bad_input
+def test_boxes_of_other_images_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"boxes must have shape \(20, 4\), got \(19, 4\)"):
+        foreground_cells(foreground(0), boxes_within(0)[1:], (6, 6))
+    with pytest.raises(ShapeError, match=r"foreground must have shape \(any, any, any\)"):
+        foreground_cells(foreground(0).flatten(1), boxes_within(0), (6, 6))
