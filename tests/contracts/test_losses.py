@@ -10,7 +10,14 @@ from torch import Tensor
 
 import patchwise.losses
 from patchwise.errors import ShapeError
+from patchwise.losses.dense_swapped_prediction import (
+    DenseSwappedPredictionLoss,
+    SharedRegion,
+    dense_swapped_prediction_loss,
+)
 from patchwise.losses.matched_distillation import MatchedDistillationLoss, TokenPairs
+from patchwise.losses.prototype_entropy import PrototypeEntropyLoss, prototype_entropy_loss
+from patchwise.losses.swapped_prediction import SwappedPredictionLoss, swapped_prediction_loss
 from tests.losses.by_scores import distil
 
 Inputs = tuple[Tensor, ...]
@@ -45,7 +52,61 @@ def distillation_pairs(weight: Tensor, order: Tensor) -> TokenPairs:
     return TokenPairs(PAIRS.teacher[order], PAIRS.student[order], weight[order])
 
 
+def draw(dtype: torch.dtype, *shapes: tuple[int, ...]) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    drawn = [torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    return [each.to(dtype) for each in drawn]
+
+
+def swapped_inputs(dtype: torch.dtype) -> Inputs:
+    student, target = draw(dtype, (3, 4, 5), (2, 4, 5))
+    return student, target.softmax(dim=-1), torch.arange(4)
+
+
+OTHER_CROPS = torch.tensor([[0.0, 0.2, 0.3], [0.4, 0.0, 0.1]])
+
+
+def dense_inputs(dtype: torch.dtype) -> Inputs:
+    student, target = draw(dtype, (3, 3, 4, 4), (3, 4, 4, 4))
+    boxes = torch.tensor([[0.2, 0.1, 2.5, 2.0], [0.0, 1.0, 3.0, 2.0], [1.0, 0.0, 1.0, 2.0]])
+    return student, target.softmax(dim=-1), boxes, torch.arange(3)
+
+
+def dense_region(boxes: Tensor, order: Tensor) -> SharedRegion:
+    weight = torch.linspace(0, 0.1, 12).reshape(3, 2, 2)
+    return SharedRegion(boxes[order].detach() + 0.3, boxes[order].detach(), weight[order])
+
+
 CASES: dict[str, Case] = {
+    "swapped_prediction": Case(
+        inputs=swapped_inputs,
+        function=lambda student, target, order: swapped_prediction_loss(
+            student[:, order], target[:, order], OTHER_CROPS
+        ),
+        module=lambda student, target, _: SwappedPredictionLoss()(student, target, OTHER_CROPS),
+        reorder=lambda inputs: (*inputs[:2], torch.tensor([2, 0, 3, 1])),
+        misshapen=lambda inputs: (inputs[0], inputs[1][..., :4], inputs[2]),
+    ),
+    "dense_swapped_prediction": Case(
+        inputs=dense_inputs,
+        function=lambda student, target, boxes, order: dense_swapped_prediction_loss(
+            student[order], target[order], dense_region(boxes, order)
+        ),
+        module=lambda student, target, boxes, order: DenseSwappedPredictionLoss()(
+            student, target, dense_region(boxes, order)
+        ),
+        reorder=lambda inputs: (*inputs[:3], torch.tensor([2, 0, 1])),
+        misshapen=lambda inputs: (inputs[0][..., :3], *inputs[1:]),
+    ),
+    "prototype_entropy": Case(
+        inputs=lambda dtype: (*draw(dtype, (3, 4, 3, 3), (5, 4, 3, 3)), torch.arange(5)),
+        function=lambda prototypes, samples, order: prototype_entropy_loss(
+            prototypes, samples[order]
+        ),
+        module=lambda prototypes, samples, _: PrototypeEntropyLoss()(prototypes, samples),
+        reorder=lambda inputs: (inputs[0].flip(0), inputs[1], torch.tensor([2, 0, 3, 1, 4])),
+        misshapen=lambda inputs: (inputs[0], inputs[1][:, :3], inputs[2]),
+    ),
     "matched_distillation": Case(
         inputs=distillation_inputs,
         function=lambda student, teacher, weight, order: distil(
@@ -59,7 +120,7 @@ CASES: dict[str, Case] = {
         ),
         reorder=lambda inputs: (*inputs[:3], torch.tensor([4, 1, 0, 5, 3, 2])),
         misshapen=lambda inputs: (inputs[0][:, :5], *inputs[1:]),
-    )
+    ),
 }
 
 
@@ -77,7 +138,7 @@ def test_it_is_one_number_that_depends_on_the_student(case: Case) -> None:
     inputs = case.inputs(torch.float64)
     loss = case.function(*inputs)
     assert loss.shape == ()
-    assert loss != case.function(inputs[0] * 2, *inputs[1:])
+    assert loss != case.function(inputs[0] + inputs[0].roll(1, dims=0), *inputs[1:])
 
 
 def test_the_gradient_reaches_the_student_only(case: Case) -> None:
@@ -129,5 +190,5 @@ def test_a_loss_that_looks_at_the_teachers_gradient_is_found_out(case: Case) -> 
 @pytest.mark.bad_input
 def test_bad_shapes_are_named(case: Case) -> None:
     inputs = case.misshapen(case.inputs(torch.float64))
-    with pytest.raises(ShapeError, match=r"^\w+_loss: .* must .*, got .*\(\d+, \d+\)"):
+    with pytest.raises(ShapeError, match=r"^\w+_loss: .* must .*, got .*\(\d+(, \d+)+\)"):
         case.function(*inputs)
