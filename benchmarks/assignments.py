@@ -3,8 +3,8 @@
     python -m benchmarks.assignments
 
 A step of ViT-S/16 on one process: 112 images x (2 x 224 + 4 x 96 px), 512 prototypes, 65,536
-earlier scores. Sinkhorn stands beside the form in which it is usually written: exponentials of the whole
-matrix, scaled three times. The loss is that of all ten pairs of crops, forward and backward.
+earlier scores. Sinkhorn stands beside the form in which it is usually written: exponentials of the
+whole matrix, scaled three times. The loss is that of all ten pairs of crops, forward and backward.
 Medians of five rounds; memory above that of a process which holds the inputs and room for their
 gradients, each in a process of its own.
 """
