@@ -62,6 +62,13 @@ def test_it_learns_from_the_labels_and_draws_by_the_seed() -> None:
     assert few.run(subject, data).iou != replace(few, seed=1).run(subject, data).iou
 
 
+def test_no_score_depends_on_the_memory() -> None:
+    few, subject = replace(PROTOCOL, steps=4, dropout=0.5, every_epoch=True), subject_of(Sighted())
+    plenty = few.run(subject, colour_data())
+    none = few.run(replace(subject, memory_bytes=0), colour_data())
+    assert (none.iou, none.best_miou) == (plenty.iou, plenty.best_miou)
+
+
 def test_no_draw_of_dropout_depends_on_the_default_generator() -> None:
     few = replace(PROTOCOL, steps=4, dropout=0.5)
     first = few.run(subject_of(Sighted()), colour_data())

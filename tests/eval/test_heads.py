@@ -38,13 +38,10 @@ def normalised(maps: Tensor, norm: nn.Module) -> Tensor:
 def by_hand(maps: Tensor, block: nn.Module) -> Tensor:
     """A block by the sentences of its docstring."""
     assert isinstance(block, UpsampleBlock)
-    narrow, first, _, back, second = block.residual
-    assert isinstance(narrow, nn.Conv2d)
-    assert isinstance(back, nn.Conv2d)
-    half = torch.einsum("bdhw,ed->behw", maps, narrow.weight[:, :, 0, 0])
-    hidden = normalised(half, first).clamp(min=0)
-    all_channels = F.conv2d(F.pad(hidden, (1, 1, 1, 1)), back.weight)
-    added = (maps + normalised(all_channels, second)).clamp(min=0)
+    half = torch.einsum("bdhw,ed->behw", maps, block.narrow.weight[:, :, 0, 0])
+    hidden = normalised(half, block.norm).clamp(min=0)
+    all_channels = F.conv2d(F.pad(hidden, (1, 1, 1, 1)), block.widen.weight)
+    added = (maps + normalised(all_channels, block.wide_norm)).clamp(min=0)
     changed = torch.einsum("bdhw,ed->behw", added, block.out.weight[:, :, 0, 0])
     assert block.out.bias is not None
     changed = changed + block.out.bias[:, None, None]
@@ -72,8 +69,8 @@ def test_a_block_is_what_its_docstring_says() -> None:
     assert isinstance(block, UpsampleBlock)
     maps = FEATURES.movedim(-1, 1)
     torch.testing.assert_close(block(maps), by_hand(maps, block))
-    assert [tuple(p.shape) for p in block.residual.parameters()] == [
-        (3, 6, 1, 1), (3,), (3,), (6, 3, 3, 3), (6,), (6,),
+    assert [tuple(p.shape) for p in block.parameters()] == [
+        (3, 6, 1, 1), (3,), (3,), (6, 3, 3, 3), (6,), (6,), (8, 6, 1, 1), (8,),
     ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Vectors in float16, in memory and on the disk."""
+"""Vectors, in float16 or not, in memory and on the disk."""
 
 import os
 import shutil
@@ -27,9 +27,26 @@ def test_what_is_read_is_what_was_written_in_float16(memory_bytes: int) -> None:
         assert (len(kept), kept.shape) == (50, (50, 8))
 
 
+@pytest.mark.parametrize("memory_bytes", [10**6, 0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_finer_numbers_are_kept_as_they_are(memory_bytes: int, dtype: torch.dtype) -> None:
+    values = torch.randn(50, 8, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    with Vectors(50, 8, memory_bytes=memory_bytes, dtype=dtype) as kept:
+        kept.write(20, values[20:])
+        kept.write(0, values[:20])
+        read = kept.read(0, 50)
+        assert torch.equal(read, values)
+        kept.write(0, values[20:])
+        assert torch.equal(read, values)  # it is a copy
+        assert torch.equal(kept.read(7, 30), values[27:50])
+
+
 def test_what_takes_just_the_memory_stays_in_it() -> None:
     for memory_bytes, on_disk in [(50 * 8 * 2, False), (50 * 8 * 2 - 1, True)]:
         with Vectors(50, 8, memory_bytes=memory_bytes) as kept:
+            assert kept.on_disk == on_disk
+        finer = 2 * memory_bytes + on_disk
+        with Vectors(50, 8, memory_bytes=finer, dtype=torch.float32) as kept:
             assert kept.on_disk == on_disk
 
 

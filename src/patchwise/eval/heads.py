@@ -68,19 +68,24 @@ class UpsampleBlock(nn.Module):
     def __init__(self, dim: int, out_dim: int) -> None:
         super().__init__()
         half = dim // 2
-        self.residual = nn.Sequential(
-            nn.Conv2d(dim, half, 1, bias=False),  # a bias would be lost in the normalisation
-            nn.BatchNorm2d(half),
-            nn.ReLU(),
-            nn.Conv2d(half, dim, 3, padding=1, bias=False),
-            nn.BatchNorm2d(dim),
-        )
+        self.dim, self.out_dim = dim, out_dim
+        self.narrow = nn.Conv2d(dim, half, 1, bias=False)  # the normalisation would lose a bias
+        self.norm = nn.BatchNorm2d(half)
+        self.widen = nn.Conv2d(half, dim, 3, padding=1, bias=False)
+        self.wide_norm = nn.BatchNorm2d(dim)
         self.out = nn.Conv2d(dim, out_dim, 1)
 
     def forward(self, maps: Float[Tensor, "B D h w"]) -> Float[Tensor, "B E _ _"]:
         """Return maps of twice the size."""
-        changed: Tensor = self.out(F.relu(maps + self.residual(maps)))
-        return F.interpolate(changed, scale_factor=2, mode="bilinear")
+        hidden = F.relu(self.norm(self.narrow(maps)))
+        return enlarge(self.join(maps, self.wide_norm(self.widen(hidden))))
+
+    def join(
+        self, maps: Float[Tensor, "B D h w"], residual: Float[Tensor, "B D h w"]
+    ) -> Float[Tensor, "B E h w"]:
+        """Return what is to be enlarged, from the input and its residual."""
+        changed: Tensor = self.out(F.relu(maps + residual))
+        return changed
 
 
 class UpsamplingHead(nn.Module):
@@ -101,7 +106,10 @@ class UpsamplingHead(nn.Module):
 
     def forward(self, features: Float[Tensor, "B h w D"]) -> Float[Tensor, "B K _ _"]:
         """Return the scores of every class, each block doubles the rows and columns."""
-        maps: Tensor = self.blocks(features.movedim(-1, 1))
+        return self.score(self.blocks(features.movedim(-1, 1)))
+
+    def score(self, maps: Float[Tensor, "B E h w"]) -> Float[Tensor, "B K h w"]:
+        """Return the scores of what the last block gave."""
         if self.training and self.dropout:
             maps = self._drop(maps)
         scores: Tensor = self.linear(maps)
@@ -112,6 +120,11 @@ class UpsamplingHead(nn.Module):
             self._generator = torch.Generator(maps.device).manual_seed(self.seed)
         drawn = torch.rand(maps.shape, generator=self._generator, device=maps.device)
         return maps * (drawn >= self.dropout) / (1 - self.dropout)
+
+
+def enlarge(maps: Float[Tensor, "B D h w"]) -> Float[Tensor, "B D _ _"]:
+    """Return maps of twice the height and width."""
+    return F.interpolate(maps, scale_factor=2, mode="bilinear")
 
 
 def _bias(layer: nn.Conv2d) -> Tensor:

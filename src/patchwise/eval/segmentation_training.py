@@ -15,12 +15,13 @@ from torch.nn import functional as F
 
 from patchwise.data.class_list import IGNORED
 from patchwise.data.segmentation import SegmentationData, SegmentationSource
-from patchwise.eval.heads import draw_head
+from patchwise.eval.heads import UpsamplingHead, draw_head
 from patchwise.eval.results import SegmentationResult
 from patchwise.eval.seen import Seen, SeenImages, best_classes, count_classes
 from patchwise.eval.segmentation import mean_iou, segmentation_result
 from patchwise.eval.setup import Preset, identify_segmentation, start
 from patchwise.eval.squares import Squares, read_labels
+from patchwise.eval.upsampling_step import add_gradients
 from patchwise.features.look import look
 from patchwise.features.read import read_features
 from patchwise.features.subject import Subject
@@ -29,6 +30,29 @@ from patchwise.models.backbone import BackboneOutput
 
 _HELD = 2**24  # enlarged scores that are held at a time
 _HEAD = 2  # key of draws; 0 and 1 are those of orders and crops
+
+
+class PixelLoss:
+    """The mean cross-entropy over all labelled pixels of a batch; 0 without any."""
+
+    def __init__(self, labels: UInt8[Tensor, "B H W"]) -> None:
+        self._labels = labels
+        self._labelled = (labels != IGNORED).sum().clamp(min=1)
+
+    def backward(self, maps: Float[Tensor, "b K h w"], first: int) -> None:
+        """Add the gradients of what the images from number ``first`` on are of the loss.
+
+        The scores ``maps`` are enlarged bilinearly to the labels, for a few images at a time:
+        enlarged, they take up to hundreds of times as much memory.
+        """
+        leaf = maps.detach().requires_grad_()
+        labels = self._labels[first : first + len(maps)]
+        some = max(1, _HELD // (maps.shape[1] * labels[0].numel()))
+        for part, label in zip(torch.split(leaf, some), torch.split(labels, some), strict=True):
+            scores = F.interpolate(part, size=label.shape[1:], mode="bilinear")
+            loss = F.cross_entropy(scores, label.long(), ignore_index=IGNORED, reduction="sum")
+            (loss / self._labelled).backward()  # type: ignore[no-untyped-call]
+        maps.backward(leaf.grad)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -47,7 +71,7 @@ class Learner:
         features = self.see(squares.pixels)
         self.head.train()
         self.optimizer.zero_grad()
-        backward(self.head(features), squares.labels.to(features.device))
+        self._add_gradients(features, PixelLoss(squares.labels.to(features.device)))
         self.optimizer.step()
 
     def see(self, pixels: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B h w D"]:
@@ -86,8 +110,8 @@ class Learner:
 
     def predict(self, seen: Seen) -> Iterator[Int[Tensor, "_ _"]]:
         """Yield the classes of every pixel of the labels of whole images."""
-        for maps, label in zip(self.maps(seen.features), seen.labels, strict=True):
-            yield best_classes(maps, label.shape)
+        for features, label in zip(seen.features, seen.labels, strict=True):
+            yield best_classes(self.maps(features[None])[0], label.shape)
 
     @torch.no_grad()
     def maps(self, features: Float[Tensor, "B h w D"]) -> Float[Tensor, "B K _ _"]:
@@ -95,6 +119,13 @@ class Learner:
         self.head.eval()
         scores: Tensor = self.head(features.to(self.subject.backbone.device))
         return scores
+
+    def _add_gradients(self, features: Float[Tensor, "B h w D"], loss: PixelLoss) -> None:
+        if isinstance(self.head, UpsamplingHead):  # the others' maps are no larger than features
+            half = self.subject.memory_bytes // 2  # `run_probe` keeps test images in the other
+            add_gradients(self.head, features, loss.backward, memory_bytes=half)
+        else:
+            loss.backward(self.head(features), 0)
 
     def _precision(self) -> AbstractContextManager[object]:
         device = self.subject.backbone.device.type
@@ -141,7 +172,7 @@ def run_probe(probe: Probe, subject: Subject, data: SegmentationData) -> Segment
     images = SeenImages(
         lambda ids: probe.see(learner, data.test, ids),
         len(data.test),
-        most_bytes=subject.memory_bytes if probe.every_epoch else 0,
+        most_bytes=subject.memory_bytes // 2 if probe.every_epoch else 0,
     )
     best = 0.0
     for _ in probe.train(learner, data.fit):
@@ -150,22 +181,6 @@ def run_probe(probe: Probe, subject: Subject, data: SegmentationData) -> Segment
     return segmentation_result(
         matrix, data, setup.fingerprint(), best_miou=best if probe.every_epoch else None
     )
-
-
-def backward(maps: Float[Tensor, "B K h w"], labels: UInt8[Tensor, "B H W"]) -> None:
-    """Add the gradients of the mean cross-entropy over all labelled pixels.
-
-    The scores ``maps`` are enlarged bilinearly to the labels, for a few images at a time: enlarged,
-    they take hundreds of times as much memory. Without a labelled pixel the gradients are 0.
-    """
-    leaf = maps.detach().requires_grad_()
-    labelled = (labels != IGNORED).sum().clamp(min=1)
-    some = max(1, _HELD // (maps.shape[1] * labels[0].numel()))
-    for part, label in zip(torch.split(leaf, some), torch.split(labels, some), strict=True):
-        scores = F.interpolate(part, size=label.shape[1:], mode="bilinear")
-        loss = F.cross_entropy(scores, label.long(), ignore_index=IGNORED, reduction="sum")
-        (loss / labelled).backward()  # type: ignore[no-untyped-call]
-    maps.backward(leaf.grad)  # type: ignore[no-untyped-call]
 
 
 def _as_grid(output: BackboneOutput) -> Float[Tensor, "B h w D"]:

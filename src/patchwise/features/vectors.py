@@ -1,24 +1,22 @@
-"""Many vectors in half their size: in memory where there is room, else on the disk."""
+"""Many vectors: in memory where there is room, else on the disk."""
 
 import shutil
 import tempfile
 from types import TracebackType
 from typing import IO
 
-import numpy as np
 import torch
-from jaxtyping import Float, Float16
+from jaxtyping import Float
 from torch import Tensor
 
 from patchwise.checks import check_positive, check_within
 from patchwise.errors import DataError
 
-_BYTES = 2  # of a float16
 _READ = 2**24  # numbers that are handed out at a time
 
 
 class Vectors:
-    """A list of vectors in float16, written in any order and read in blocks.
+    """A list of vectors, rounded to ``dtype``, written in any order and read in blocks.
 
     They are the same, bit for bit, wherever they are kept: with more than ``memory_bytes``, in a
     file of the folder for temporary files (``TMPDIR``). It has no name there, so that nothing is
@@ -28,14 +26,16 @@ class Vectors:
         DataError: The disk has too little room.
     """
 
-    def __init__(self, count: int, dim: int, *, memory_bytes: int) -> None:
+    def __init__(
+        self, count: int, dim: int, *, memory_bytes: int, dtype: torch.dtype = torch.float16
+    ) -> None:
         check_positive("Vectors", dim=dim)
-        self.shape = (count, dim)
+        self.shape, self._dtype = (count, dim), dtype
         self._file: IO[bytes] | None = None
-        self._held: Float16[np.ndarray, "N D"] | None = None
-        size = count * dim * _BYTES
+        self._held: Float[Tensor, "N D"] | None = None
+        size = count * dim * dtype.itemsize
         if size <= memory_bytes:
-            self._held = np.zeros(self.shape, np.float16)
+            self._held = torch.zeros(self.shape, dtype=dtype)
             return
         folder = tempfile.gettempdir()
         free = shutil.disk_usage(folder).free
@@ -59,6 +59,10 @@ class Vectors:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the room on the disk back; what was kept there is lost."""
         if self._file is not None:
             self._file.close()
 
@@ -73,30 +77,31 @@ class Vectors:
         return max(1, _READ // self.shape[1])
 
     def write(self, first: int, vectors: Float[Tensor, "N D"]) -> None:
-        """Set some vectors, from number ``first`` on; each number is rounded to float16."""
+        """Set some vectors, from number ``first`` on; each number is rounded."""
         check_within("Vectors.write", 0, len(self) - len(vectors), first=first)
-        half = vectors.detach().to(torch.float16).cpu().contiguous().numpy()
+        kept = vectors.detach().to(self._dtype).cpu().contiguous()
         if self._held is not None:
-            self._held[first : first + len(half)] = half
+            self._held[first : first + len(kept)] = kept
         elif self._file is not None:
-            self._file.seek(first * self.shape[1] * _BYTES)
-            left = _bytes(half)
+            self._file.seek(first * self.shape[1] * self._dtype.itemsize)
+            left = _bytes(kept)
             while len(left):
                 left = left[self._file.write(left) :]
 
     def read(self, first: int, stop: int) -> Float[Tensor, "N D"]:
-        """Return the vectors of number ``first`` to before ``stop``, in float32."""
+        """Return the vectors of number ``first`` to before ``stop``, in float32 or finer."""
         check_within("Vectors.read", 0, len(self), first=first, stop=stop)
+        finer = torch.promote_types(self._dtype, torch.float32)
         if self._held is not None:
-            return torch.from_numpy(self._held[first:stop]).float()
-        half = np.empty((max(0, stop - first), self.shape[1]), np.float16)
+            return self._held[first:stop].to(finer, copy=True)
+        kept = torch.empty((max(0, stop - first), self.shape[1]), dtype=self._dtype)
         if self._file is not None:
-            self._file.seek(first * self.shape[1] * _BYTES)
-            left = _bytes(half)
+            self._file.seek(first * self.shape[1] * self._dtype.itemsize)
+            left = _bytes(kept)
             while len(left):
                 left = left[self._file.readinto(left) :]  # type: ignore[attr-defined]
-        return torch.from_numpy(half).float()
+        return kept.to(finer)
 
 
-def _bytes(values: Float16[np.ndarray, "N D"]) -> memoryview:
-    return values.reshape(-1).view(np.uint8).data
+def _bytes(values: Float[Tensor, "N D"]) -> memoryview:
+    return values.reshape(-1).view(torch.uint8).numpy().data
