@@ -1,7 +1,9 @@
 """How heads learn: gradients against autograd in one piece, and what they see."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,11 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from patchwise.eval import segmentation_training as module
-from patchwise.eval.heads import LinearHead
+from patchwise.eval.heads import LinearHead, UpsamplingHead
 from patchwise.eval.linseg import LinearSegmentation
 from patchwise.eval.seen import Seen
 from patchwise.eval.segmentation_training import Learner, PixelLoss, Probe, run_probe
 from patchwise.eval.squares import Squares, read_squares
+from patchwise.eval.upsampling_step import add_gradients
 from patchwise.features.look import look
 from patchwise.models.backbone import BackboneOutput
 from tests.eval.sources import Coordinates
@@ -85,6 +88,31 @@ def test_a_step_goes_against_the_gradient_at_the_rate_it_is_told() -> None:
     assert torch.equal(weight, before)
     torch.testing.assert_close(weight.grad, first)  # it starts from 0 again
     assert one.head.training
+
+
+def test_a_convolutional_head_learns_a_few_images_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[int] = []
+
+    def noting(*given: Any, memory_bytes: int) -> None:
+        told.append(memory_bytes)
+        add_gradients(*given, memory_bytes=memory_bytes)
+
+    monkeypatch.setattr(module, "add_gradients", noting)
+    head = UpsamplingHead(3, 3, widths=(4,), dropout=0.0, seed=0)
+    subject = replace(subject_of(Sighted()), memory_bytes=2001)
+    one = Learner(subject, head, torch.optim.SGD(head.parameters(), lr=1.0))
+    plain = copy.deepcopy(head).train()
+    labels = torch.randint(3, (5, 16, 24), generator=DRAW).to(torch.uint8)
+    PixelLoss(labels).backward(plain(one.see(PIXELS)), 0)
+    for _ in range(2):  # it starts from 0 again
+        one.step(Squares(PIXELS, labels), rate=0.0)
+    assert told == [1000] * 2
+    for name, weight in head.named_parameters():
+        torch.testing.assert_close(
+            weight.grad, plain.get_parameter(name).grad, rtol=1e-4, atol=1e-5
+        )
 
 
 def test_the_model_sees_a_few_images_at_a_time_and_the_features_lie_as_in_the_image() -> None:
@@ -165,7 +193,8 @@ def test_test_images_are_seen_once_if_they_fit_and_the_score_is_the_same() -> No
         "p", train_px=16, test_px=32, steps=20, batch=8, rate=0.1, half_precision=False
     )
     results, shown = [], []
-    for memory_bytes in (0, 2**20):
+    half = 12 * (4 * 4 * 3 * 4 + 32 * 32)  # features and labels; the rest is for the training
+    for memory_bytes in (2 * half - 2, 2 * half):
         backbone = Counting()
         subject = replace(subject_of(backbone), memory_bytes=memory_bytes, batch=12)
         results.append(run_probe(protocol, subject, DATA))

@@ -56,7 +56,7 @@ def assert_same(found: UpsamplingHead, expected: UpsamplingHead) -> None:
 
 @pytest.mark.parametrize("held", [1, 3000, 10**9])
 @pytest.mark.parametrize("memory_bytes", [0, 2**40])
-@pytest.mark.parametrize("widths", [(8, 4, 6), (3,)])
+@pytest.mark.parametrize("widths", [(8, 4, 6), (6, 4), (3,)])
 def test_gradients_are_those_of_the_whole_batch(
     held: int, memory_bytes: int, widths: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +109,18 @@ def test_no_gradient_depends_on_the_memory(monkeypatch: pytest.MonkeyPatch) -> N
     assert counts[0] > counts[1] > counts[2] > counts[3] == 0
     for found in gradients[1:]:
         assert all(map(torch.equal, found, gradients[0]))
+
+
+def test_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms = list[kept_maps.Room]()
+
+    def noting(memory_bytes: int) -> kept_maps.Room:
+        rooms.append(kept_maps.Room(memory_bytes))
+        return rooms[0]
+
+    monkeypatch.setattr(module, "Room", noting)
+    parted(head(), memory_bytes=2**40)
+    assert rooms[0].left_bytes == 2**40 - 12 * 2**23 * 8  # twelve maps of a part in float64
 
 
 def _gradient(weight: Tensor) -> Tensor:

@@ -136,14 +136,9 @@ def knn_result(
     fingerprint: Fingerprint,
     image: Int[Tensor, " Q"] | None = None,
 ) -> ClassificationResult:
-    """Compare the votes of `KNN.classify` with the true classes.
+    """Compare the votes of `KNN.classify` with the true classes, see `classification_result`.
 
-    Args:
-        votes: For each query and class.
-        truth: True class of each query; classes without a vote count as wrong.
-        memory: Number of features in the memory.
-        fingerprint: What stands behind the votes.
-        image: From which image each query is, from 0; None: each is one.
+    A class without a vote is no guess.
     """
     scores = votes.masked_fill(votes <= 0, -torch.inf)
     return classification_result(scores, truth, memory=memory, fingerprint=fingerprint, image=image)

@@ -8,13 +8,12 @@ from torch.nn import functional as F
 
 from patchwise.checks import check_positive, check_within
 from patchwise.data.labelled import LabelledData
-from patchwise.errors import DataError
 from patchwise.eval.batches import training_batches
 from patchwise.eval.classification import classification_result
 from patchwise.eval.heads import draw_head
 from patchwise.eval.linear_dino import score_features
 from patchwise.eval.results import ClassificationResult
-from patchwise.eval.setup import identify_labelled, start
+from patchwise.eval.setup import identify_labelled, part_to_score, start
 from patchwise.features.read import read_cls
 from patchwise.features.subject import Subject
 from patchwise.features.transform import CentreCrop
@@ -54,14 +53,10 @@ class LinearCoTAP:
 
     def run(self, subject: Subject, data: LabelledData) -> ClassificationResult:
         """Score a model on labelled images."""
-        if data.test is None:
-            raise DataError(
-                f"evaluate: data of {self.preset} must have two parts, train and val, got one in "
-                f"{data.name!r}; lay the images out in two folders"
-            )
+        test = part_to_score(data, self.preset)
         setup = start(self, identify_labelled(data), subject)
         transform = CentreCrop(self.resize_px, self.crop_px)
-        features, queries = (read_cls(subject, part, transform) for part in (data.fit, data.test))
+        features, queries = (read_cls(subject, part, transform) for part in (data.fit, test))
         labels, device = torch.from_numpy(data.fit.labels), subject.backbone.device
         head = draw_head(
             lambda: nn.Linear(features.shape[1], len(data.fit.classes)),

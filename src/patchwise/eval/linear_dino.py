@@ -14,13 +14,12 @@ from torch.nn import functional as F
 from patchwise.checks import check_positive, check_within
 from patchwise.data.labelled import LabelledData
 from patchwise.data.source import ImageSource
-from patchwise.errors import DataError
 from patchwise.eval.batches import steps_per_epoch, training_batches
 from patchwise.eval.classification import accuracy, classification_result
 from patchwise.eval.crops import CropRange
 from patchwise.eval.heads import draw_head
 from patchwise.eval.results import ClassificationResult
-from patchwise.eval.setup import identify_labelled, start
+from patchwise.eval.setup import identify_labelled, part_to_score, start
 from patchwise.features.look import look, look_at_blocks
 from patchwise.features.read import read_features
 from patchwise.features.subject import Subject
@@ -132,19 +131,15 @@ class LinearDINO:
         return _stacked(parts)
 
     def _see_test(self, subject: Subject, data: LabelledData) -> Float[Tensor, "M F"]:
-        if data.test is None:
-            raise DataError(
-                f"evaluate: data of {self.preset} must have two parts, train and val, got one in "
-                f"{data.name!r}; lay the images out in two folders"
-            )
+        test = part_to_score(data, self.preset)
         transform = CentreCrop(self.resize_px, self.crop_px)
         if self.blocks == 1:
-            outputs = read_features(subject, data.test, transform)
+            outputs = read_features(subject, test, transform)
             return torch.cat([self._joined((output,)).cpu() for output in outputs])
         parts = []
-        for first in range(0, len(data.test), subject.batch):
-            ids = range(first, min(first + subject.batch, len(data.test)))
-            pixels = _stacked([transform(data.test.read(index)) for index in ids])
+        for first in range(0, len(test), subject.batch):
+            ids = range(first, min(first + subject.batch, len(test)))
+            pixels = _stacked([transform(test.read(index)) for index in ids])
             parts.append(self._see(subject, pixels).cpu())
         return torch.cat(parts)
 

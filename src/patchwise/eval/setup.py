@@ -13,7 +13,9 @@ import torch
 from patchwise.checks import check_within
 from patchwise.data.labelled import LabelledData
 from patchwise.data.segmentation import SegmentationData
+from patchwise.data.source import LabelledSource
 from patchwise.environment import peak_bytes
+from patchwise.errors import DataError
 from patchwise.eval.results import STORED, DataIdentity, Fingerprint, Result, Setting
 from patchwise.features.notes import Notes
 from patchwise.features.subject import ModelIdentity, Subject
@@ -121,6 +123,20 @@ def identify_segmentation(data: SegmentationData) -> DataIdentity:
 def identify_labelled(data: LabelledData) -> DataIdentity:
     """Return name, sizes and digest of images with a class each."""
     return DataIdentity(data.name, len(data.fit), len(data.test_labels), data.fingerprint())
+
+
+def part_to_score(data: LabelledData, preset: str) -> LabelledSource:
+    """Return the test images, for protocols that cannot do with one part.
+
+    Raises:
+        DataError: There is one part only.
+    """
+    if data.test is None:
+        raise DataError(
+            f"evaluate: data of {preset} must have two parts, train and val, got one in "
+            f"{data.name!r}; lay the images out in two folders"
+        )
+    return data.test
 
 
 def _describe(device: torch.device) -> str:

@@ -59,6 +59,7 @@ def add_gradients(
         while steps:
             above, gradients = gradients, steps.pop().backward(_handing_on(gradients))
             above.free()
+        gradients.free()
 
 
 def _handing_on(gradients: KeptMaps) -> Send:
