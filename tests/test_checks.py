@@ -8,6 +8,7 @@ import torch
 
 from patchwise.checks import (
     check_choice,
+    check_finite,
     check_positive,
     check_same_shape,
     check_shape,
@@ -21,6 +22,9 @@ def test_good_values_pass() -> None:
     check_positive("f", a=1, b=5e-324, c=10**400)
     check_within("f", 0.0, 1.0, a=0, b=1, c=0.5)
     check_within("f", 0.0, math.inf, a=math.inf)
+    check_finite(
+        "f", a=-0.0, b=5, c=torch.zeros(0), d=torch.full((2, 2), 3e38), e=torch.ones(1) > 0
+    )
     check_same_shape("f", a=torch.zeros(2, 3), b=torch.ones(2, 3, dtype=torch.int64))
     check_same_shape("f", a=torch.zeros(2))
     check_shape("f", (None, 3), a=torch.zeros(0, 3), b=torch.zeros(7, 3))
@@ -42,6 +46,18 @@ def test_what_lies_outside_is_refused(value: float) -> None:
     with pytest.raises(RangeError) as caught:
         check_within("caller", 0, 1, good=0.5, momentum=value)
     assert str(caught.value) == f"caller: momentum must lie in [0, 1], got {value}"
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("dtype", [None, torch.float32, torch.float64, torch.bfloat16])
+def test_what_is_not_finite_is_refused(value: float, dtype: torch.dtype | None) -> None:
+    wrong: float | torch.Tensor = value
+    if dtype is not None:
+        wrong = torch.tensor([[0.0, 1.0], [value, 2.0]], dtype=dtype)
+    with pytest.raises(RangeError) as caught:
+        check_finite("caller", good=torch.zeros(3), target=wrong)
+    assert str(caught.value) == f"caller: target must be finite, got {value}"
 
 
 @pytest.mark.bad_input

@@ -28,6 +28,26 @@ def check_within(caller: str, low: float, high: float, **values: float) -> None:
             raise RangeError(f"{caller}: {name} must lie in [{low}, {high}], got {value}")
 
 
+def check_finite(caller: str, **values: "Tensor | float") -> None:
+    """Raise `RangeError` unless no number, and no entry of a tensor, is infinite or NaN."""
+    for name, value in values.items():
+        wrong: list[float] = []
+        if isinstance(value, int | float):
+            wrong = [] if math.isfinite(value) else [value]
+        elif not value.isfinite().all():
+            wrong = value[~value.isfinite()].tolist()
+        if wrong:
+            raise RangeError(f"{caller}: {name} must be finite, got {wrong[0]}")
+
+
+def check_zeros_and_ones(caller: str, **tensors: "Tensor") -> None:
+    """Raise `RangeError` unless every entry is False, True, 0 or 1."""
+    for name, tensor in tensors.items():
+        wrong = (tensor != 0) & (tensor != 1)
+        if wrong.any():
+            raise RangeError(f"{caller}: {name} must hold only 0 and 1, got {tensor[wrong][0]}")
+
+
 def check_same_shape(caller: str, **tensors: "Tensor") -> None:
     """Raise `ShapeError` unless all tensors have one shape."""
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
