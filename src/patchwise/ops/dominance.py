@@ -19,7 +19,6 @@ from typing import NamedTuple, Protocol
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.nn import functional as F
 
 from patchwise.checks import check_same_shape
 from patchwise.errors import RangeError, ShapeError
@@ -68,15 +67,14 @@ def dominance_sums(
     if not len(x):
         return x.new_zeros(len(powers), 0)
     ranked = _rank(x, y)
-    items = torch.stack([values[ranked.by_x] for values in (x, y, weight)])
+    items = torch.stack([values.index_select(0, ranked.by_x) for values in (x, y, weight)])
     if ranked.padding:
         last = torch.stack([x.max(), y.min(), x.new_zeros(())])[:, None]
         items = torch.cat([items, last.expand(3, ranked.padding)], dim=1)
     sums = torch.zeros_like(items[:1]).repeat(len(powers), 1)
     _descend(ranked.order, _Sums(items, sums, powers))
     result = torch.empty_like(sums[:, : len(x)])
-    result[:, ranked.by_x] = sums[:, : len(x)]
-    return result
+    return result.scatter_(1, ranked.by_x.expand_as(result), sums)
 
 
 @torch.no_grad()
@@ -126,7 +124,7 @@ def _rank(x: Tensor, y: Tensor) -> _Ranked:
     halvings = max(0, (count - 1) // _BOTTOM).bit_length()
     padding = -count % 2**halvings
     by_x = x.argsort(stable=True)
-    order = count - 1 - y[by_x].flip(0).argsort(stable=True, descending=True)
+    order = count - 1 - y.index_select(0, by_x).flip(0).argsort(stable=True, descending=True)
     last = torch.arange(count, count + padding, device=x.device)
     return _Ranked(by_x, torch.cat([order, last])[None], padding)
 
@@ -174,16 +172,22 @@ class _Sums(NamedTuple):
         ranks = level.order.flatten()
         x, y, weight = (row.index_select(0, ranks).view_as(level.order) for row in self.items)
         upper = level.upper.to(x.dtype)
-        reach = x.sub_(self.items[0, level.middle])
-        lower = weight.addcmul_(weight, upper, value=-1)
-        running = _running(torch.stack([lower, -(lower * reach)]))  # [2, G, S]
+        depth = self.items[0, level.middle] - x  # below the middle; not positive above it
+        start = x.new_empty(2, *x.shape)  # [S_0 and the same with each weight times its depth]
+        torch.addcmul(weight, weight, upper, value=-1, out=start[0])
+        torch.mul(start[0], depth, out=start[1])
+        running, growth = _running(start), start
+        growth[..., 0] = 0
         gap = y[:, :-1] - y[:, 1:]
         for power in range(self.powers[-1] + 1):
-            if power:
-                height = running[..., :-1] if power == 1 else running[..., :-1] + running[..., 1:]
-                running = _running(F.pad(height * gap, (1, 0)))
+            if power == 1:
+                torch.mul(running[..., :-1], gap, out=growth[..., 1:])
+            elif power == 2:
+                torch.add(running[..., :-1], running[..., 1:], out=growth[..., 1:])
+                growth[..., 1:] *= gap
+            running = _running(growth) if power else running
             if power in self.powers:
-                found = torch.addcmul(running[1], running[0], reach).mul_(upper)
+                found = torch.addcmul(running[1], running[0], depth, value=-1).mul_(upper)
                 self.sums[self.powers.index(power)].index_add_(0, ranks, found.flatten())
 
     def add_bottom(self, order: Tensor) -> None:
