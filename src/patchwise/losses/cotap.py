@@ -7,14 +7,8 @@ from jaxtyping import Bool, Float, Int64, Integer
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from patchwise.checks import (
-    check_choice,
-    check_finite,
-    check_positive,
-    check_same_shape,
-    check_within,
-    check_zeros_and_ones,
-)
+from patchwise.checks import check_choice, check_finite, check_positive, check_within
+from patchwise.losses.similarity_distillation import read_similarities
 from patchwise.ops.dominance import dominance_counts, dominance_sums
 
 Surrogate = Literal["huber", "hinge"]
@@ -81,16 +75,11 @@ def cotap_loss(  # noqa: PLR0913
     True
     """
     name = "cotap_loss"
-    _check_phi(name, tau, surrogate)
-    check_finite(name, threshold=threshold)
-    check_within(name, 0.0, 1.0, nonmatch_weight=nonmatch_weight)
-    check_same_shape(name, prediction=prediction, target=target, match=match)
-    check_finite(name, prediction=prediction, target=target)
-    check_zeros_and_ones(name, match=match)
-    p, t = prediction.flatten().double(), target.detach().flatten().double()
+    _check_options(name, tau, threshold, nonmatch_weight, surrogate)
+    p, t, matching = read_similarities(name, prediction, target, match)
     misranked, agreed = rank_sums(p, t, tau=tau, surrogate=surrogate)
     weight = (t - threshold).clamp(min=0)
-    weight = torch.where(match.flatten() == 1, weight, nonmatch_weight * weight)
+    weight = torch.where(matching, weight, nonmatch_weight * weight)
     error = misranked / (agreed + _LEAST)
     loss = (weight * error / (1 + error)).sum() / (weight.sum() + _LEAST)
     return loss.to(torch.promote_types(prediction.dtype, torch.float32))
@@ -108,10 +97,9 @@ class CoTAPLoss(nn.Module):
         surrogate: Surrogate = "huber",
     ) -> None:
         super().__init__()
+        _check_options("CoTAPLoss", tau, threshold, nonmatch_weight, surrogate)
         self.tau, self.threshold, self.nonmatch_weight = tau, threshold, nonmatch_weight
         self.surrogate: Surrogate = surrogate
-        empty = torch.zeros(0)
-        self(empty, empty, empty > 0)  # refuses wrong options
 
     def forward(
         self,
@@ -148,12 +136,20 @@ def rank_sums(
 
     >>> n, p = rank_sums(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0]), tau=1.0)
     >>> n.tolist(), p.tolist()  # phi(-1) = 3
-    ([3.0, 0.0], [1, 2])
+    ([3.0, 0.0], [1, 1])
     """
     _check_phi("rank_sums", tau, surrogate)
     shape = _SHAPES[surrogate]
     misranked: Tensor = _Misranked.apply(prediction / tau, target.detach(), shape)  # type: ignore[no-untyped-call]
     return misranked, dominance_counts(target.detach(), prediction.detach())
+
+
+def _check_options(
+    caller: str, tau: float, threshold: float, nonmatch_weight: float, surrogate: str
+) -> None:
+    _check_phi(caller, tau, surrogate)
+    check_finite(caller, threshold=threshold)
+    check_within(caller, 0.0, 1.0, nonmatch_weight=nonmatch_weight)
 
 
 def _check_phi(caller: str, tau: float, surrogate: str) -> None:
