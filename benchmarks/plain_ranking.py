@@ -14,7 +14,7 @@ def plain_rank_sums(
         inside = torch.where(x >= 0, (x / tau - 1) ** 2, 1 - 2 * x / tau)
         phi = torch.where(x >= tau, 0.0, inside)
     else:
-        phi = (tau - x).clamp(min=0) / tau
+        phi = (tau - x).relu() / tau
     return (gap.clamp(min=0) * phi).sum(dim=1), ((gap <= 0) & (x <= 0)).sum(dim=1)
 
 
@@ -27,7 +27,8 @@ def plain_cotap_loss(
     surrogate: str = "huber",
 ) -> Tensor:
     """Return the loss at the paper's threshold and weights."""
-    weight = (target + 0.2).clamp(min=0) * torch.where(match, 1.0, 0.1)
+    weight = (target + 0.2).clamp(min=0)
+    weight = torch.where(match, weight, 0.1 * weight)
     misranked, agreed = plain_rank_sums(prediction, target, tau, surrogate)
-    error = misranked / (agreed + 1e-5)
+    error = misranked / (agreed.double() + 1e-5)
     return (weight * error / (1 + error)).sum() / (weight.sum() + 1e-5)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import patchwise.losses
 from patchwise.errors import ShapeError
+from patchwise.losses.cotap import CoTAPLoss, cotap_loss
 from patchwise.losses.dense_swapped_prediction import (
     DenseSwappedPredictionLoss,
     SharedRegion,
@@ -17,6 +18,14 @@ from patchwise.losses.dense_swapped_prediction import (
 )
 from patchwise.losses.matched_distillation import MatchedDistillationLoss, TokenPairs
 from patchwise.losses.prototype_entropy import PrototypeEntropyLoss, prototype_entropy_loss
+from patchwise.losses.similarity_distillation import (
+    SimilarityCrossEntropyLoss,
+    SimilarityInfoNCELoss,
+    SimilarityMSELoss,
+    similarity_cross_entropy_loss,
+    similarity_info_nce_loss,
+    similarity_mse_loss,
+)
 from patchwise.losses.swapped_prediction import SwappedPredictionLoss, swapped_prediction_loss
 from tests.losses.by_scores import distil
 
@@ -77,6 +86,25 @@ def dense_region(boxes: Tensor, order: Tensor) -> SharedRegion:
     return SharedRegion(boxes[order].detach() + 0.3, boxes[order].detach(), weight[order])
 
 
+def similarity_inputs(dtype: torch.dtype) -> Inputs:
+    generator = torch.Generator().manual_seed(0)
+    prediction, target = (torch.randperm(20, generator=generator) / 10 - 0.95 for _ in range(2))
+    match = torch.arange(20) % 3 == 0
+    return prediction.view(4, 5).to(dtype), target.view(4, 5).to(dtype), match.view(4, 5)
+
+
+def over_similarities(function: Callable[..., Tensor], module: nn.Module) -> Case:
+    """A loss of predicted similarities, given the teacher's and whether the pairs match."""
+    return Case(
+        inputs=similarity_inputs,
+        function=function,
+        module=module,
+        reorder=lambda inputs: tuple(x.flip(0, 1) for x in inputs),
+        misshapen=lambda inputs: (inputs[0][:, :4], *inputs[1:]),
+    )
+
+
+# By file, and by what follows a dot where a file holds several.
 CASES: dict[str, Case] = {
     "swapped_prediction": Case(
         inputs=swapped_inputs,
@@ -107,6 +135,14 @@ CASES: dict[str, Case] = {
         reorder=lambda inputs: (inputs[0].flip(0), inputs[1], torch.tensor([2, 0, 3, 1, 4])),
         misshapen=lambda inputs: (inputs[0], inputs[1][:, :3], inputs[2]),
     ),
+    "cotap": over_similarities(cotap_loss, CoTAPLoss()),
+    "similarity_distillation.mse": over_similarities(similarity_mse_loss, SimilarityMSELoss()),
+    "similarity_distillation.cross_entropy": over_similarities(
+        similarity_cross_entropy_loss, SimilarityCrossEntropyLoss()
+    ),
+    "similarity_distillation.info_nce": over_similarities(
+        similarity_info_nce_loss, SimilarityInfoNCELoss()
+    ),
     "matched_distillation": Case(
         inputs=distillation_inputs,
         function=lambda student, teacher, weight, order: distil(
@@ -131,7 +167,8 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 def test_every_loss_is_tested_here() -> None:
     folder = Path(patchwise.losses.__file__).parent
-    assert {file.stem for file in folder.glob("[!_]*.py")} == CASES.keys()
+    tested = {name.partition(".")[0] for name in CASES}
+    assert {file.stem for file in folder.glob("[!_]*.py")} == tested
 
 
 def test_it_is_one_number_that_depends_on_the_student(case: Case) -> None:

@@ -80,7 +80,7 @@ def cotap_loss(  # noqa: PLR0913
     misranked, agreed = rank_sums(p, t, tau=tau, surrogate=surrogate)
     weight = (t - threshold).clamp(min=0)
     weight = torch.where(matching, weight, nonmatch_weight * weight)
-    error = misranked / (agreed + _LEAST)
+    error = misranked / (agreed.double() + _LEAST)
     loss = (weight * error / (1 + error)).sum() / (weight.sum() + _LEAST)
     return loss.to(torch.promote_types(prediction.dtype, torch.float32))
 

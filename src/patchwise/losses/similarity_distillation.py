@@ -55,7 +55,7 @@ def similarity_mse_loss(
     name = "similarity_mse_loss"
     check_within(name, 0.0, 1.0, nonmatch_weight=nonmatch_weight)
     p, t, matching = read_similarities(name, prediction, target, match)
-    weight = torch.where(matching, 1.0, nonmatch_weight)
+    weight = _weigh(p, matching, nonmatch_weight)
     loss = (weight * (p - t).square()).sum() / weight.sum().clamp(min=_TINY)
     return loss.to(torch.promote_types(prediction.dtype, torch.float32))
 
@@ -105,7 +105,7 @@ def similarity_cross_entropy_loss(
     )
     check_within(name, 0.0, 1.0, nonmatch_weight=nonmatch_weight)
     p, t, matching = read_similarities(name, prediction, target, match)
-    mass = (t / teacher_temperature).softmax(dim=0) * torch.where(matching, 1.0, nonmatch_weight)
+    mass = (t / teacher_temperature).softmax(dim=0) * _weigh(p, matching, nonmatch_weight)
     share = mass / mass.sum().clamp(min=_TINY)
     loss = -(share * (p / student_temperature).log_softmax(dim=0)).sum()
     return loss.to(torch.promote_types(prediction.dtype, torch.float32))
@@ -178,6 +178,10 @@ def read_similarities(
     check_finite(caller, prediction=prediction, target=target)
     check_zeros_and_ones(caller, match=match)
     return prediction.flatten().double(), target.detach().flatten().double(), match.flatten() == 1
+
+
+def _weigh(like: Tensor, matching: Tensor, nonmatch_weight: float) -> Tensor:
+    return torch.ones_like(like).masked_fill_(~matching, nonmatch_weight)
 
 
 class SimilarityMSELoss(nn.Module):
