@@ -19,7 +19,8 @@ SWEEPS: dict[str, tuple[int, ...]] = {
     "local_count": (0, 2, 4, 6, 8),
     "batch": (2, 4, 8, 12, 16),
 }
-_AXES = {"prototypes": "prototypes", "local_count": "local views", "batch": "images in a batch"}
+_AXES = {"prototypes": "prototypes", "local_count": "local views", "batch": "images in a batch",
+         "pairs": "pairs"}  # fmt: skip
 _STYLE = (
     "<style>text{font:11px sans-serif}.line{fill:none;stroke:#1f6feb;stroke-width:2}"
     ".dot{fill:#1f6feb}.grid{stroke:#ddd}.axis{fill:none;stroke:#555}"

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from patchwise.errors import PatchwiseError
     from patchwise.eval.files import read_results, write_results
     from patchwise.features.store import FeatureStore, open_store
+    from patchwise.losses.cotap import cotap_loss
     from patchwise.losses.matched_distillation import matched_distillation_loss
     from patchwise.methods import METHODS
     from patchwise.methods.method import Method
@@ -59,6 +60,7 @@ _HOMES = {
     "ViTConfig": "patchwise.configs.backbone",
     "choose_checkpoint": "patchwise.api",
     "compare": "patchwise.api",
+    "cotap_loss": "patchwise.losses.cotap",
     "doctor": "patchwise.api",
     "embed": "patchwise.api",
     "evaluate": "patchwise.api",
@@ -101,6 +103,7 @@ __all__ = [
     "__version__",
     "choose_checkpoint",
     "compare",
+    "cotap_loss",
     "doctor",
     "embed",
     "evaluate",
