@@ -13,6 +13,7 @@ from patchwise.checks import (
     check_same_shape,
     check_shape,
     check_within,
+    check_zeros_and_ones,
     did_you_mean,
 )
 from patchwise.errors import ChoiceError, RangeError, ShapeError
@@ -25,6 +26,7 @@ def test_good_values_pass() -> None:
     check_finite(
         "f", a=-0.0, b=5, c=torch.zeros(0), d=torch.full((2, 2), 3e38), e=torch.ones(1) > 0
     )
+    check_zeros_and_ones("f", a=torch.tensor([0, 1, 1]), b=torch.ones(2, 2) > 0, c=torch.zeros(0))
     check_same_shape("f", a=torch.zeros(2, 3), b=torch.ones(2, 3, dtype=torch.int64))
     check_same_shape("f", a=torch.zeros(2))
     check_shape("f", (None, 3), a=torch.zeros(0, 3), b=torch.zeros(7, 3))
@@ -58,6 +60,15 @@ def test_what_is_not_finite_is_refused(value: float, dtype: torch.dtype | None) 
     with pytest.raises(RangeError) as caught:
         check_finite("caller", good=torch.zeros(3), target=wrong)
     assert str(caught.value) == f"caller: target must be finite, got {value}"
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("value", [-1, 2, 127])
+def test_what_is_neither_0_nor_1_is_refused(value: int) -> None:
+    wrong = torch.tensor([[0, 1], [value, 1]], dtype=torch.int8)
+    with pytest.raises(RangeError) as caught:
+        check_zeros_and_ones("caller", good=torch.zeros(3), match=wrong)
+    assert str(caught.value) == f"caller: match must hold only 0 and 1, got {value}"
 
 
 @pytest.mark.bad_input

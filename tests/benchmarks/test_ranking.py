@@ -10,7 +10,7 @@ from benchmarks.ranking import draw_pairs, run
     ("surrogate", "expected"), [("huber", [7.0, 0.25, 0.0]), ("hinge", [5.0, 0.5, 0.0])]
 )
 def test_the_plain_sums_are_those_by_hand(surrogate: str, expected: list[float]) -> None:
-    """phi at -1, -0.5 and 0.5: 3, 2 and 0.25 of huber, 2, 1.5 and 0.5 of hinge."""
+    """At -1, -0.5 and 0.5 phi is 3, 2 and 0.25 of huber, 2, 1.5 and 0.5 of hinge."""
     prediction, target = torch.tensor([0.0, 1.0, 0.5]), torch.tensor([1.0, 0.0, -1.0])
     misranked, agreed = plain_rank_sums(prediction, target, 1.0, surrogate)
     assert misranked.tolist() == expected
