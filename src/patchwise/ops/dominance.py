@@ -14,7 +14,7 @@ Letters: M items, G parts of S items each at a level.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -138,6 +138,7 @@ class _Level(NamedTuple):
     passed: Tensor  # [G, S], items of the upper half up to here
 
 
+@runtime_checkable
 class _Tally(Protocol):
     """What is added up for each item."""
 
