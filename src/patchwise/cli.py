@@ -29,7 +29,12 @@ Recipe = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(help="A named set of settings: see `patchwise list`. Default: small."),
 ]
-Init = Annotated[Optional[str], typer.Option(help="Weights to begin with.")]  # noqa: UP045
+Init = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        help="Weights to begin with: ours or published ones. LAYOUT:FILE says how to read them."
+    ),
+]
 Val = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(help="Labelled images, by class or by pixel, or scenes: scores the run."),

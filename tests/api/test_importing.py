@@ -87,6 +87,13 @@ def test_only_names_of_objects_are_names_of_objects(home: Path) -> None:
     assert not names_object("odd:name")
 
 
+def test_names_of_layouts_before_a_path_are_no_modules() -> None:
+    for text in ("timm:weights.pth", "dino:weights", "mae:a.b"):
+        assert not names_object(text), text
+    assert names_object("dino.py:weights")
+    assert names_object("dinov4:weights")
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("text", "message"),

@@ -13,9 +13,11 @@ from patchwise.errors import ConfigError, DataError, RangeError, WeightsError
 from patchwise.eval.baselines import RawPatches
 from patchwise.features.subject import DEFAULT_MEMORY_BYTES, identify
 from patchwise.models.adapted import Adapted, fixed_images
+from patchwise.models.vit import ViT
 from patchwise.models.weights import save_backbone
 from tests.eval.tiny import Sighted
 from tests.models.test_adapted import Patches, tokens
+from tests.models.weights.published import FAMILIES
 from tests.small_runs import small_vit
 
 CODE = """
@@ -45,6 +47,35 @@ def test_a_file_and_the_same_model_are_one(tmp_path: Path) -> None:
     assert from_file.identity.name == "vit.safetensors"
     assert from_file.identity.sha256 == open_subject(vit).identity.sha256
     assert open_subject(vit, name="mine").identity == identify(vit, "mine")
+
+
+def test_how_a_published_file_was_read_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    family = next(family for family in FAMILIES if family.name == "Mugs")
+    path = family.write(tmp_path)
+    subject = open_subject(path.name, device="cpu")
+    assert subject.identity == identify(family.vit, path.name)
+    said = "weights read as Mugs' backbone; left out 'relation_blocks.*'"
+    assert capsys.readouterr().err == f"{path.name}: {said}\n"
+    save_backbone(family.vit, tmp_path / "ours.safetensors")
+    open_subject("ours.safetensors", device="cpu")
+    assert capsys.readouterr().err == ""
+
+
+def test_the_layout_may_be_named_before_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(FAMILIES[0].contents(), tmp_path / "weights.pth")
+    rules = {}
+    for name in ("weights.pth", "timm:weights.pth", f"timm:{tmp_path / 'weights.pth'}"):
+        subject = open_subject(name, device="cpu")
+        assert subject.identity.name == "weights.pth"
+        assert isinstance(subject.backbone, ViT)
+        rules[name.split(":")[0]] = subject.backbone.config.interpolation
+    assert rules == {"weights.pth": "dino", "timm": "size-antialias"}
 
 
 def test_the_folder_of_a_run_stands_for_its_backbone(tmp_path: Path) -> None:

@@ -11,13 +11,18 @@ from types import ModuleType
 from typing import Any
 
 from patchwise.errors import DataError
+from patchwise.models.weights import split_source
 
 _NAMED = re.compile(r"(?P<home>.+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_][\w.]*)")
 
 
 def names_object(text: str) -> bool:
-    """Tell whether a text reads as ``module:name`` or ``file.py:name``, and is no file itself."""
-    return _NAMED.fullmatch(text) is not None and not Path(text).expanduser().exists()
+    """Tell whether a text reads as ``module:name`` or ``file.py:name``.
+
+    It does not if it is a file itself, or names a layout of weights: ``timm:weights.pth``.
+    """
+    is_file = Path(text).expanduser().exists()
+    return _NAMED.fullmatch(text) is not None and not is_file and split_source(text)[0] is None
 
 
 def import_object(text: str) -> object:

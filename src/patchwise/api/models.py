@@ -12,6 +12,7 @@ from patchwise.api.importing import import_object, names_object
 from patchwise.checks import check_positive
 from patchwise.errors import ConfigError, DataError
 from patchwise.eval.baselines import RawPatches
+from patchwise.features.notes import Notes
 from patchwise.features.subject import (
     DEFAULT_MEMORY_BYTES,
     ModelIdentity,
@@ -22,7 +23,12 @@ from patchwise.features.subject import (
 from patchwise.models.adapted import adapt, gives_output
 from patchwise.models.backbone import Backbone
 from patchwise.models.vit import ViT
-from patchwise.models.weights import load_backbone
+from patchwise.models.weights import (
+    describe_loaded,
+    load_backbone,
+    read_backbone,
+    split_source,
+)
 from patchwise.training.fit import parse_bytes
 from patchwise.training.folder import RunFolder
 
@@ -41,10 +47,11 @@ def open_subject(
     """Return a model, ready to be asked for features, with the means to get them.
 
     Args:
-        model: A weights file; the folder of a run; ``"module:name"`` or ``"file.py:name"``; or
-            what these name: a backbone, or any function or module that maps normalised images
-            (B, 3, H, W) to patch tokens (B, N, D), or to (CLS (B, D), patches (B, N, D)); see
-            `adapt`. A module is put into eval mode. A subject is returned as it is.
+        model: A weights file, ours or a published one, before whose path its layout may be named
+            (``"timm:weights.pth"``, see `load_backbone`); the folder of a run; ``"module:name"`` or
+            ``"file.py:name"``; or what these name: a backbone, or any function or module that maps
+            normalised images (B, 3, H, W) to patch tokens (B, N, D), or to (CLS (B, D), patches
+            (B, N, D)); see `adapt`. A module is put into eval mode. A subject is returned as it is.
         name: What results call it; by default its file, its name or its class.
         device: Where what has a name is loaded to; None: a GPU if there is one. A module that is
             handed over stays where it is; a function is given images there, by default on the CPU.
@@ -69,10 +76,11 @@ def open_subject(
     if stores is not None and stores.exists() and not stores.is_dir():
         raise DataError(f"evaluate: features must be a folder, got the file '{stores}'")
     where = None if device is None else _device(device)
-    backbone, identity = _open(model, where)
+    notes = Notes()
+    backbone, identity = _open(model, where, notes)
     if name is not None:
         identity = replace(identity, name=name)
-    return Subject(backbone, identity, stores=stores, memory_bytes=limit, batch=batch)
+    return Subject(backbone, identity, stores=stores, memory_bytes=limit, batch=batch, notes=notes)
 
 
 def load_for_scoring(path: Path, device: str | torch.device | None = None) -> ViT:
@@ -80,7 +88,9 @@ def load_for_scoring(path: Path, device: str | torch.device | None = None) -> Vi
     return load_backbone(path).to(device or _best_device())
 
 
-def _open(model: Model, device: torch.device | None) -> tuple[Backbone, ModelIdentity]:
+def _open(
+    model: Model, device: torch.device | None, notes: Notes
+) -> tuple[Backbone, ModelIdentity]:
     if not isinstance(model, (str, Path)):
         name = getattr(model, "__qualname__", type(model).__name__)
         return _open_object(model, name, device)
@@ -89,13 +99,17 @@ def _open(model: Model, device: torch.device | None) -> tuple[Backbone, ModelIde
         if isinstance(found, nn.Module):
             found = found.to(device or _best_device())
         return _open_object(found, model, device)
-    path = Path(model).expanduser()
-    if path.is_dir():
+    layout, path = split_source(model)
+    if layout is None and path.is_dir():
         path = _weights_of_run(path)
         loaded = load_for_scoring(path, device)
         return loaded, identify(loaded, f"{path.parent.name}/{path.name}")
-    loaded = load_for_scoring(path, device)
-    return loaded, identify(loaded, path.name)
+    read = read_backbone(path, layout=layout)
+    note = describe_loaded(read)
+    if note is not None:
+        notes.say_once(f"{path.name}: {note}")
+    backbone = read.backbone.to(device or _best_device())
+    return backbone, identify(backbone, path.name)
 
 
 def _open_object(

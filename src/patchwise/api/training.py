@@ -16,7 +16,7 @@ from patchwise.data.layouts.place import absolute_name
 from patchwise.data.source import ImageSource, open_source
 from patchwise.errors import CheckpointError, ConfigError
 from patchwise.models.vit import ViT
-from patchwise.models.weights import load_backbone
+from patchwise.models.weights import describe_loaded, load_backbone, read_backbone
 from patchwise.recipes import Facts, make_config, read_facts
 from patchwise.training.fit import fit_memory, parse_bytes
 from patchwise.training.folder import RunFolder
@@ -58,7 +58,8 @@ def train(  # noqa: PLR0913 - the one call of the library
         data: A folder, a tar, a text file of paths, or ``"scenes"``: see `open_source`.
         out: Folder of the run; new, or that of the run to resume.
         recipe: Name of a set of settings, ``"small"`` if None; `patchwise list` shows them.
-        init: Weights to begin with; None: random ones.
+        init: Weights to begin with, ours or published ones (see `load_backbone`); None: random
+            ones.
         settings: Options to change, by dotted name: ``{"train.epochs": 20}``.
         config: TOML file of options to change; ``settings`` go over it.
         val: Labelled images, by class or by pixel (see `evaluate`), or ``"scenes"``: scored by
@@ -159,7 +160,7 @@ def _new_plan(
     settings: dict[str, Any],
     console: Console,
 ) -> Plan:
-    weights = None if init is None else load_backbone(Path(init).expanduser())
+    weights = None if init is None else _initial_weights(init, console)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     facts = replace(
         read_facts(source, settings.get("train.device", device)),
@@ -172,6 +173,14 @@ def _new_plan(
         config = _with_weights(config, weights, settings)
     console.print(_describe(config, facts, source))
     return make_plan(config, source, weights)
+
+
+def _initial_weights(init: str | Path, console: Console) -> ViT:
+    loaded = read_backbone(init)
+    note = describe_loaded(loaded)
+    if note is not None:
+        console.print(f"init: {note}")
+    return loaded.backbone
 
 
 def _fitted(plan: Plan, fit: str | None, console: Console) -> Plan:

@@ -16,7 +16,10 @@ class Part(StrEnum):
 
 def embed(  # noqa: PLR0913 - one parameter an option
     model: Annotated[
-        str, typer.Argument(help="Weights file, folder of a run, module:name or file.py:name.")
+        str,
+        typer.Argument(
+            help="Weights file (or LAYOUT:FILE), folder of a run, module:name or file.py:name."
+        ),
     ],
     data: Annotated[str, typer.Argument(help="Folder, tar, text file of paths, or scenes.")],
     out: Annotated[Path, typer.Option(help="Folder of the features.")],

@@ -26,7 +26,9 @@ AllCheckpoints = Annotated[
 def eval_(  # noqa: PLR0913 - one parameter an option
     model: Annotated[
         str,
-        typer.Argument(help="Weights file, folder of a run, module:name or file.py:name."),
+        typer.Argument(
+            help="Weights file (or LAYOUT:FILE), folder of a run, module:name or file.py:name."
+        ),
     ],
     data: Annotated[
         Text, typer.Option(help="Images, with labels if they are needed; or scenes.")

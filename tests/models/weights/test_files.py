@@ -2,10 +2,14 @@
 
 import argparse
 import collections
+import datetime
 import os
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -23,7 +27,7 @@ class RunsCode:
         return os.mkdir, ("it_ran",)
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
+@pytest.mark.parametrize("suffix", [".pth", ".pth.tar", ".pt", ".ckpt", ".bin", ".safetensors"])
 def test_tensors_are_read_as_they_were_written(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"weights{suffix}"
     if suffix == ".safetensors":
@@ -39,12 +43,59 @@ def test_tensors_are_read_as_they_were_written(suffix: str, tmp_path: Path) -> N
     assert dict(file.metadata) == ({"from": "here"} if suffix == ".safetensors" else {})
 
 
-def test_tensors_outlive_their_file(tmp_path: Path) -> None:
-    path = tmp_path / "weights.safetensors"
-    save_file(TENSORS, path)
+@pytest.mark.parametrize("legacy", [False, True])
+def test_training_checkpoints_are_read_without_what_they_name(
+    legacy: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "weights.ckpt"
+    with monkeypatch.context() as patch:
+        callback = class_named("callbacks.model_checkpoint", "ModelCheckpoint", patch)
+        settings = class_named("utilities.parsing", "AttributeDict", patch)
+        contents = checkpoint(callback, settings)
+        torch.save(contents, path, _use_new_zipfile_serialization=not legacy)
+    read = read_weights_file(path).contents
+    assert list(read) == list(contents)
+    weights = read["state_dict"]
+    assert isinstance(weights, dict)
+    assert torch.equal(weights["a"], TENSORS["a"])
+    assert read["hyper_parameters"] == {"gpus": 2}
+    assert not isinstance(read["args"], argparse.Namespace)
+    assert not hasattr(read["args"], "lr")
+
+
+def checkpoint(callback: type, settings: type) -> dict[str, object]:
+    return {
+        "args": argparse.Namespace(lr=1, inner=argparse.Namespace(scale=(0.4, 1.0))),
+        "optimizer": {"lr": np.float64(0.1), "steps": np.int64(3), "betas": np.arange(3.0)},
+        "callbacks": {callback: {"best": torch.ones(2)}},
+        "hyper_parameters": settings(gpus=2),
+        "state_dict": TENSORS,
+        "names": {"a", "b"},
+    }
+
+
+def class_named(module: str, name: str, patch: pytest.MonkeyPatch) -> type:
+    """Return a dict that is pickled as a class of Lightning, which is not there."""
+    home = f"pytorch_lightning.{module}"
+    made = type(name, (dict,), {"__module__": home, "__qualname__": name})
+    parts = home.split(".")
+    for count in range(1, len(parts) + 1):
+        patch.setitem(sys.modules, ".".join(parts[:count]), ModuleType(".".join(parts[:count])))
+    setattr(sys.modules[home], name, made)
+    return made
+
+
+def test_only_what_is_asked_for_is_read(tmp_path: Path) -> None:
+    """A checkpoint is mostly optimizer: its tensors are windows on the file."""
+    path = tmp_path / "weights.pth"
+    torch.save({"a": torch.ones(5000), "b": torch.ones(5000)}, path)
     tensors = read_weights_file(path).tensors("a test")
-    path.write_bytes(b"\0" * path.stat().st_size)
-    assert torch.equal(tensors["a"], TENSORS["a"])
+    data = path.read_bytes()
+    start = data.index(torch.ones(5000).numpy().tobytes())
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(torch.full((5000,), 7.0).numpy().tobytes())
+    assert 7 in {float(tensor[0]) for tensor in tensors.values()}
 
 
 def test_ten_names_are_listed() -> None:
@@ -70,9 +121,11 @@ def test_a_folder_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.bad_input
 def test_another_suffix_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "weights.bin").touch()
-    with pytest.raises(WeightsError, match=r"must end in .safetensors, .pth or .pt, got '.*bin'"):
-        read_weights_file(tmp_path / "weights.bin")
+    for name in ("weights.npz", "weights.tar", "pth"):
+        (tmp_path / name).touch()
+        message = rf"must end in .safetensors or .pth, .pth.tar, .pt, .ckpt, .bin, got '.*{name}'"
+        with pytest.raises(WeightsError, match=message):
+            read_weights_file(tmp_path / name)
 
 
 @pytest.mark.bad_input
@@ -106,18 +159,31 @@ def test_a_file_of_something_else_is_named(suffix: str, data: bytes, tmp_path: P
     ("contents", "name"),
     [
         ({"a": RunsCode()}, r"(posix|nt)\.mkdir"),
-        ({"args": argparse.Namespace(lr=1), **TENSORS}, "argparse.Namespace"),
+        ({"args": argparse.Namespace(lr=RunsCode()), **TENSORS}, r"(posix|nt)\.mkdir"),
+        ({"day": datetime.date(2020, 1, 1), **TENSORS}, r"datetime\.date"),
+        ({"path": Path("x"), **TENSORS}, r"pathlib\S*"),
         (torch.nn.Linear(2, 2), "torch.nn.modules.linear.Linear"),
     ],
 )
+@pytest.mark.parametrize("legacy", [False, True])
 def test_a_pickle_that_would_run_code_is_refused(
-    contents: object, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    contents: object, name: str, legacy: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    torch.save(contents, "weights.pth")
+    torch.save(contents, "weights.pth", _use_new_zipfile_serialization=not legacy)
     with pytest.raises(WeightsError, match=rf"got a pickle that would run code \(({name})\)"):
         read_weights_file(Path("weights.pth"))
     assert not Path("it_ran").exists()
+
+
+def test_nothing_stays_allowed(tmp_path: Path) -> None:
+    before = set(torch.serialization.get_safe_globals())
+    torch.save(TENSORS, tmp_path / "weights.pth")
+    read_weights_file(tmp_path / "weights.pth")
+    (tmp_path / "broken.pth").write_bytes(b"PK")
+    with pytest.raises(WeightsError):
+        read_weights_file(tmp_path / "broken.pth")
+    assert set(torch.serialization.get_safe_globals()) == before
 
 
 @pytest.mark.bad_input

@@ -47,6 +47,15 @@ def test_the_vit_can_be_trained_and_copied(make_vit: MakeViT) -> None:
     copy.deepcopy(built)(torch.randn(2, 3, 16, 16)).cls.sum().backward()
 
 
+def test_the_vit_has_memory_of_its_own(make_vit: MakeViT) -> None:
+    weights = make_vit(CONFIG).state_dict()
+    built = build(weights).state_dict()
+    for name, weight in weights.items():
+        weight.zero_()
+        assert built[name].any()
+        assert built[name].is_contiguous()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_weights_become_float32(dtype: torch.dtype, make_vit: MakeViT) -> None:
     weights = {name: weight.to(dtype) for name, weight in make_vit(CONFIG).state_dict().items()}

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from patchwise.models.weights.files import WeightsFile
+from patchwise.models.weights.layout import gather
 from patchwise.models.weights.load import LAYOUTS
 
 
@@ -22,3 +23,30 @@ def test_nothing_is_recognised_in_other_things() -> None:
     for contents in others:
         file = WeightsFile(Path("x.pth"), contents)
         assert not any(layout.recognises(file) for layout in LAYOUTS.values())
+
+
+def test_parts_that_are_left_out_whole_are_said_once() -> None:
+    used = ["net.cls_token", "net.blocks.0.norm1.weight", "net.norm.weight"]
+    left_out = [
+        "mask_token",
+        "net.head.0.weight",
+        "net.head.0.bias",
+        "net.norm_in.weight",
+        "teacher.cls_token",
+        "teacher.blocks.0.norm1.weight",
+        "net.blocks.0.norm_in.weight",
+        "net.blocks.0.norm_in.bias",
+    ]
+    assert gather(left_out, used) == (
+        "mask_token",
+        "net.head.*",
+        "net.norm_in.weight",
+        "teacher.*",
+        "net.blocks.0.norm_in.*",
+    )
+
+
+def test_names_that_begin_or_end_inside_a_used_name_are_kept_whole() -> None:
+    assert gather(["a.b", "a.b.c.d"], ["a.b.c"]) == ("a.b", "a.b.c.d")
+    assert gather(["optimizer.a", "optimizer.b"], ()) == ("optimizer.*",)
+    assert gather((), ["a"]) == ()

@@ -10,9 +10,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from patchwise.configs.backbone import ViTConfig
-from patchwise.errors import WeightsError
+from patchwise.errors import ChoiceError, ConfigError, WeightsError
 from patchwise.models.vit import ViT
-from patchwise.models.weights import load_backbone, save_backbone
+from patchwise.models.weights import (
+    describe_loaded,
+    load_backbone,
+    read_backbone,
+    save_backbone,
+    split_source,
+)
 
 MakeViT = Callable[[ViTConfig], ViT]
 TINY = ViTConfig(dim=192, depth=2, heads=3, patch_px=4, image_px=16)
@@ -43,6 +49,74 @@ def test_only_our_own_file_keeps_what_shapes_do_not_tell(make_vit: MakeViT, tmp_
     config = replace(TINY, dim=96, heads=6, interpolation="size", drop_path=0.1)
     save_backbone(make_vit(config), tmp_path / "backbone.safetensors")
     assert load_backbone(tmp_path / "backbone.safetensors").config == config
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+def test_a_backbone_outlives_its_file(name: str, make_vit: MakeViT, tmp_path: Path) -> None:
+    vit, path = make_vit(TINY), tmp_path / name
+    if path.suffix == ".pth":
+        torch.save(vit.state_dict(), path)
+    else:
+        save_file(vit.state_dict(), path)
+    loaded = load_backbone(path)
+    path.write_bytes(b"\0" * path.stat().st_size)
+    for key, weight in vit.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], weight)
+
+
+def test_a_text_may_name_the_layout(make_vit: MakeViT, tmp_path: Path) -> None:
+    torch.save(make_vit(TINY).state_dict(), tmp_path / "weights.pth")
+    plain = f"{tmp_path / 'weights.pth'}"
+    assert load_backbone(plain).config.interpolation == "dino"
+    for path, layout in ((f"timm:{plain}", None), (plain, "timm"), (f"timm:{plain}", "timm")):
+        assert load_backbone(path, layout=layout).config.interpolation == "size-antialias"
+
+
+def test_layouts_and_paths_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert split_source("timm:a/b.pth") == ("timm", Path("a/b.pth"))
+    assert split_source("dino:~/b:c.pth") == ("dino", tmp_path / "b:c.pth")
+    assert split_source("~/a.pth") == (None, tmp_path / "a.pth")
+    for path in ("a.pth", "other:a.pth", ":a.pth", "C:\\a.pth", "./timm:a.pth"):
+        assert split_source(path) == (None, Path(path))
+    assert split_source(Path("timm:a.pth")) == (None, Path("timm:a.pth"))
+    (tmp_path / "mae:a.pth").touch()
+    assert split_source("mae:a.pth") == (None, Path("mae:a.pth"))
+
+
+def test_how_weights_of_others_were_read_is_said(make_vit: MakeViT, tmp_path: Path) -> None:
+    vit = make_vit(TINY)
+    save_backbone(vit, tmp_path / "ours.safetensors")
+    assert describe_loaded(read_backbone(tmp_path / "ours.safetensors")) is None
+    torch.save(vit.state_dict(), tmp_path / "plain.pth")
+    plain = describe_loaded(read_backbone(tmp_path / "plain.pth"))
+    assert plain == "weights read as a bare dict of ViT weights"
+    torch.save({**vit.state_dict(), "mask_token": torch.ones(1, 192)}, tmp_path / "more.pth")
+    more = describe_loaded(read_backbone(tmp_path / "more.pth"))
+    assert more == "weights read as DINOv2's backbone; left out 'mask_token'"
+
+
+@pytest.mark.bad_input
+def test_two_layouts_are_refused() -> None:
+    message = "must be left out where the path names one, got layout 'mae' and path 'timm:a.pth'"
+    with pytest.raises(ConfigError, match=message):
+        load_backbone("timm:a.pth", layout="mae")
+
+
+@pytest.mark.bad_input
+def test_an_unknown_layout_is_named() -> None:
+    with pytest.raises(ChoiceError, match=r"layout must be one of dino, .*, got 'tim'"):
+        load_backbone("a.pth", layout="tim")
+
+
+@pytest.mark.bad_input
+def test_another_format_under_a_named_layout_is_refused(make_vit: MakeViT, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(make_vit(TINY).state_dict(), path)
+    for layout in ("patchwise", "dinov3", "mae", "mocov3", "leopart", "mugs", "ibot"):
+        with pytest.raises(WeightsError, match=r"load_backbone: .*weights\.pth' must "):
+            load_backbone(path, layout=layout)
 
 
 @pytest.mark.bad_input

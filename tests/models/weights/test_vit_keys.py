@@ -1,6 +1,6 @@
-"""Bare dicts of ViT weights."""
+"""Reading an architecture off names and shapes."""
 
-from collections.abc import Callable
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,140 +11,124 @@ from torch import Tensor
 from patchwise.configs.backbone import ViTConfig
 from patchwise.errors import WeightsError
 from patchwise.models.vit import ViT
-from patchwise.models.weights.files import WeightsFile
-from patchwise.models.weights.vit_keys import read_vit_keys
-
-MakeViT = Callable[[ViTConfig], ViT]
-TINY = ViTConfig(dim=192, depth=1, heads=3, patch_px=4, image_px=16)
-# LayerScale is there or not; its initial value is no longer known.
-SCALED = replace(TINY, layer_scale=1.0)
-REGISTERS = replace(SCALED, registers=2, interpolation="size-antialias")
-
-
-def read(weights: dict[str, Tensor]) -> ViT:
-    contents: dict[str, object] = {**weights}
-    return read_vit_keys(WeightsFile(Path("x.pth"), contents)).backbone
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        TINY,
-        SCALED,
-        REGISTERS,
-        replace(TINY, patch_px=14, image_px=42),
-        replace(TINY, depth=11, patch_px=8, image_px=8),
-        replace(TINY, dim=256, heads=4, patch_px=16, image_px=224, mlp_ratio=683 / 256),
-    ],
+from patchwise.models.weights.fitting import Origin
+from patchwise.models.weights.vit_keys import (
+    HEAD_NAMES,
+    PLAIN_NAMES,
+    Heads,
+    ViTKeys,
+    heads_by_width,
+    heads_of_64,
 )
-def test_the_architecture_is_read_off_the_shapes(config: ViTConfig, make_vit: MakeViT) -> None:
-    vit = make_vit(config)
-    loaded = read(vit.state_dict())
-    assert loaded.config == config
-    images = torch.randn(1, 3, 2 * config.patch_px, 5 * config.patch_px)
-    assert torch.equal(loaded(images).cls, vit(images).cls)
-    assert torch.equal(loaded(images).patches, vit(images).patches)
+
+CONFIG = ViTConfig(dim=24, depth=3, heads=2, patch_px=4, image_px=20, mlp_ratio=1.5)
+TWELVE = Heads("anything", lambda dim: dim // 12)
 
 
-@pytest.mark.parametrize("published", [(384, 6, 16), (384, 6, 8), (768, 12, 16), (768, 12, 8)])
-def test_dinos_backbones_have_their_published_shapes(
-    published: tuple[int, int, int], make_vit: MakeViT
-) -> None:
-    dim, heads, patch_px = published
-    config = ViTConfig(dim=dim, depth=1, heads=heads, patch_px=patch_px, image_px=224)
-    loaded = read(make_vit(config).state_dict())
-    assert loaded.config == config
-    assert loaded.config.interpolation == "dino"
-    assert loaded.pos_embed.shape[1] == 1 + (224 // patch_px) ** 2
+def keys_of(config: ViTConfig, prefix: str = "net.") -> ViTKeys:
+    weights = {f"{prefix}{name}": weight for name, weight in ViT(config).state_dict().items()}
+    return ViTKeys(Path("x.pth"), "a test", weights, prefix, ("optimizer.a", "optimizer.b"))
 
 
-@pytest.mark.bad_input
-@pytest.mark.parametrize("config", [TINY, REGISTERS])
-def test_every_missing_or_renamed_weight_is_named(config: ViTConfig, make_vit: MakeViT) -> None:
-    weights = make_vit(config).state_dict()
-    for name, weight in weights.items():
-        rest = {other: tensor for other, tensor in weights.items() if other != name}
-        if name == "register_tokens":  # a ViT without registers is a ViT too
-            assert read(rest).config.registers == 0
-        else:
-            with pytest.raises(WeightsError, match=rf"bare dict of ViT weights.*missing '{name}'"):
-                read(rest)
-        with pytest.raises(WeightsError, match=name):
-            read({**rest, f"{name}_": weight})
+@pytest.mark.parametrize("layer_scale", [0.0, 1.0])
+@pytest.mark.parametrize("prefix", ["", "net."])
+def test_the_architecture_is_read_off(layer_scale: float, prefix: str) -> None:
+    config = replace(CONFIG, layer_scale=layer_scale)
+    assert keys_of(config, prefix).infer_config(TWELVE) == config
 
 
-@pytest.mark.bad_input
-def test_a_block_out_of_line_is_named(make_vit: MakeViT) -> None:
-    weights = make_vit(replace(TINY, depth=2)).state_dict()
-    far = {name.replace("blocks.1.", "blocks.999999999."): w for name, w in weights.items()}
-    message = r"missing 'blocks.1.norm1.weight', .*left over 'blocks.999999999.norm1.weight', "
-    with pytest.raises(WeightsError, match=message):
-        read(far)
+def test_without_stored_positions_any_size_will_do() -> None:
+    keys = keys_of(replace(CONFIG, positions="rotary"))
+    assert keys.infer_config(TWELVE, learned=False).image_px % CONFIG.patch_px == 0
 
 
-@pytest.mark.bad_input
-@pytest.mark.parametrize("prefix", ["module.", "backbone.", "module.backbone.", "teacher.", "x"])
-def test_prefixed_names_are_another_format(prefix: str, make_vit: MakeViT) -> None:
-    weights = {f"{prefix}{name}": weight for name, weight in make_vit(TINY).state_dict().items()}
-    with pytest.raises(WeightsError, match=f"must have no prefix .*, got '{prefix}' before 'patch"):
-        read(weights)
+def test_names_behind_another_prefix_tell_nothing() -> None:
+    keys = keys_of(CONFIG)
+    more = {"other.blocks.7.norm1.weight": torch.ones(2), "blocks.8.ls1.gamma": torch.ones(2)}
+    assert replace(keys, tensors={**keys.tensors, **more}).infer_config(TWELVE) == CONFIG
 
 
-@pytest.mark.bad_input
-def test_wrapped_weights_are_another_format(make_vit: MakeViT) -> None:
-    contents: dict[object, object] = {"state_dict": make_vit(TINY).state_dict(), "epoch": 1}
-    with pytest.raises(WeightsError, match="got other things under 'state_dict', 'epoch'"):
-        read_vit_keys(WeightsFile(Path("x.pth"), contents))
+def test_weights_are_loaded_and_what_is_left_out_is_said() -> None:
+    keys = keys_of(CONFIG)
+    extra = {"net.head.0.weight": torch.ones(2), "net.head.0.bias": torch.ones(2)}
+    loaded = replace(keys, tensors={**keys.tensors, **extra}).load(
+        CONFIG, unused=[r"net\.head\.0\.(weight|bias)"]
+    )
+    assert loaded.left_out == ("net.head.*", "optimizer.*")
+    assert loaded.layout == "a test"
+    assert torch.equal(loaded.backbone.norm.bias, keys.tensors["net.norm.bias"])
 
 
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    "extra", ["mask_token", "head.weight", "reg_token", "blocks.0.mlp.w3.bias"]
-)
-def test_weights_of_other_models_are_named(extra: str, make_vit: MakeViT) -> None:
-    weights = make_vit(TINY).state_dict()
-    with pytest.raises(WeightsError, match=f"got left over '{extra}'$"):
-        read({**weights, extra: torch.zeros(1)})
+def test_origins_are_names_without_the_prefix() -> None:
+    keys = keys_of(CONFIG)
+    tensors = dict(keys.tensors)
+    tensors["net.a"], tensors["net.b"] = tensors.pop("net.norm.weight").tensor_split([7])
+
+    def origin(name: str) -> Origin:
+        return Origin(("a", "b") if name == "norm.weight" else (name,))
+
+    loaded = replace(keys, tensors=tensors).load(CONFIG, origin=origin)
+    assert torch.equal(loaded.backbone.norm.weight, keys.tensors["net.norm.weight"])
 
 
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("name", "shape", "message"),
-    [
-        ("patch_embed.proj.weight", (192, 48), r"\(D, 3, patch, patch\) .*, got \(192, 48\)"),
-        ("patch_embed.proj.weight", (192, 1, 4, 4), r"got \(192, 1, 4, 4\)"),
-        ("patch_embed.proj.weight", (192, 3, 4, 8), r"got \(192, 3, 4, 8\)"),
-        ("patch_embed.proj.weight", (200, 3, 4, 4), "must be a multiple of 64 .*, got 200; the nu"),
-        ("patch_embed.proj.weight", (128, 3, 4, 4), "and at least 192 .*, got 128"),
-        ("patch_embed.proj.weight", (192, 3, 0, 0), "a possible ViT .*, got ViTConfig: patch_px"),
-        ("pos_embed", (1, 16, 192), r"shape \(1, 1 \+ side \* side, D\) .*, got \(1, 16, 192\)"),
-        ("pos_embed", (1, 1, 192), r"got \(1, 1, 192\)"),
-        ("pos_embed", (17, 192), r"got \(17, 192\)"),
-        ("register_tokens", (0,), "got left over 'register_tokens'$"),
-        ("blocks.0.mlp.fc1.weight", (), "'blocks.0.mlp.fc1.weight"),
-        ("blocks.0.mlp.fc1.weight", (0, 192), "mlp_ratio must be positive"),
-    ],
-)
-def test_impossible_shapes_are_refused(
-    name: str, shape: tuple[int, ...], message: str, make_vit: MakeViT
-) -> None:
-    weights = make_vit(TINY).state_dict()
-    with pytest.raises(WeightsError, match=message):
-        read({**weights, name: torch.zeros(shape)})
+def test_weights_are_found_by_our_names() -> None:
+    keys = keys_of(CONFIG)
+    assert keys.find("norm.bias") is keys.tensors["net.norm.bias"]
+    assert keys.find("net.norm.bias") is None
+    assert keys.length("pos_embed", axis=1, axes=3) == 26
+    assert keys.length("pos_embed", axis=1, axes=2) is None
+    assert keys.length("nothing", axis=0, axes=1) is None
+    assert keys.any_named(r"blocks\.\d+\.mlp\.fc1\.bias")
+    assert not keys.any_named(r"mlp\.fc1\.bias")
+
+
+@pytest.mark.parametrize(("dim", "heads"), [(192, 3), (384, 6), (1024, 16)])
+def test_heads_of_64_channels(dim: int, heads: int) -> None:
+    assert heads_of_64(most=1024).count(dim) == heads
+    assert heads_of_64(most=dim - 1).count(dim) is None
+
+
+@pytest.mark.parametrize("dim", [0, 64, 128, 200, 383, 1088])
+def test_other_widths_have_no_known_heads(dim: int) -> None:
+    assert heads_of_64(most=1024).count(dim) is None
+
+
+def test_heads_come_from_a_table() -> None:
+    heads = heads_by_width({384: 12, 1280: 16})
+    assert [heads.count(dim) for dim in (384, 1280, 768)] == [12, 16, None]
+    assert heads.widths == "one of 384, 1280"
+
+
+def test_plain_names_are_all_names_of_a_plain_vit() -> None:
+    names = list(ViT(CONFIG).state_dict())
+    assert all(re.fullmatch(PLAIN_NAMES, name) for name in names)
+    for other in ("head.weight", "xnorm.weight", "blocks.0.ls1.gamma", "blocks.0.norm3.weight"):
+        assert not re.fullmatch(PLAIN_NAMES, other)
+    for other in ("head.0.weight", "head.mlp.0.gamma", "head.last_layer.bias", "xhead.mlp.bias"):
+        assert not re.fullmatch(HEAD_NAMES, other)
 
 
 @pytest.mark.bad_input
-def test_a_dict_of_something_else_is_refused() -> None:
+@pytest.mark.parametrize("name", ["patch_embed.proj.weight", "pos_embed"])
+def test_what_tells_the_architecture_must_be_there(name: str) -> None:
+    keys = keys_of(CONFIG)
+    rest: dict[str, Tensor] = {n: t for n, t in keys.tensors.items() if n != f"net.{name}"}
+    with pytest.raises(WeightsError, match=f"missing 'net.{name}' among 'net.cls_token'"):
+        replace(keys, tensors=rest).infer_config(TWELVE)
+
+
+@pytest.mark.bad_input
+def test_a_width_without_known_heads_is_refused() -> None:
     message = (
-        "must tell its architecture .*, got missing 'patch_embed.proj.weight', 'pos_embed' among "
-        "'conv1.weight'"
+        r"dim of 'x.pth' must be one of 384, 768 \(read as a test\), got 24; the number of heads"
     )
     with pytest.raises(WeightsError, match=message):
-        read({"conv1.weight": torch.zeros(2)})
+        keys_of(CONFIG).infer_config(heads_by_width({384: 6, 768: 12}))
 
 
 @pytest.mark.bad_input
-def test_no_blocks_are_no_vit(make_vit: MakeViT) -> None:
-    weights = make_vit(TINY).state_dict()
-    with pytest.raises(WeightsError, match="depth must be a whole number of at least 1, got 0"):
-        read({name: weight for name, weight in weights.items() if "blocks" not in name})
+def test_an_impossible_architecture_names_the_file() -> None:
+    with pytest.raises(
+        WeightsError, match=r"'x.pth' must hold a possible ViT .*, got ViTConfig: dim must"
+    ):
+        keys_of(CONFIG).infer_config(Heads("any", lambda _: 7))

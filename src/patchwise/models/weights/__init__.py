@@ -1,5 +1,17 @@
 """Weights files: ours and published ones. One file for each format."""
 
-from patchwise.models.weights.load import load_backbone, save_backbone
+from patchwise.models.weights.load import (
+    describe_loaded,
+    load_backbone,
+    read_backbone,
+    save_backbone,
+    split_source,
+)
 
-__all__ = ["load_backbone", "save_backbone"]
+__all__ = [
+    "describe_loaded",
+    "load_backbone",
+    "read_backbone",
+    "save_backbone",
+    "split_source",
+]

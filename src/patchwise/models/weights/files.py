@@ -2,7 +2,8 @@
 
 import pickle
 import re
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,40 @@ from torch import Tensor
 from patchwise.errors import WeightsError
 
 _NAMES_SHOWN = 10
+_TORCH = (".pth", ".pth.tar", ".pt", ".ckpt", ".bin")
+
+
+class _Unread:
+    """Stands for a thing beside the weights that nobody reads: takes anything, keeps nothing."""
+
+    __slots__ = ()
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, state: object) -> None: ...
+
+
+# What training checkpoints name besides what torch allows by itself. Nothing of it is imported:
+# settings (DINO, iBOT, MAE), numbers and arrays of numpy in an optimizer's settings (DINO sets its
+# rates from an array), and classes of Lightning, by which old versions name states of callbacks.
+_STAND_INS: dict[str, Callable[..., object]] = {
+    "argparse.Namespace": _Unread,
+    "numpy.dtype": _Unread,
+    "numpy.ndarray": _Unread,
+    **{
+        f"numpy.{core}.multiarray.{name}": _Unread
+        for core in ("core", "_core")
+        for name in ("scalar", "_reconstruct")
+    },
+    **{
+        f"{home}.callbacks.{name}": _Unread
+        for home in ("pytorch_lightning", "lightning.pytorch")
+        for name in ("model_checkpoint.ModelCheckpoint", "early_stopping.EarlyStopping")
+    },
+    "pytorch_lightning.utilities.parsing.AttributeDict": dict,
+    "lightning.pytorch.utilities.parsing.AttributeDict": dict,
+    "lightning.fabric.utilities.data.AttributeDict": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +80,10 @@ class WeightsFile:
 
 
 def read_weights_file(path: Path) -> WeightsFile:
-    """Read a .safetensors, .pth or .pt file into memory, on the CPU.
+    """Open a .safetensors file or one of torch.save (.pth, .pth.tar, .pt, .ckpt, .bin).
+
+    Its tensors lie on the CPU, and are windows on the file where its format allows it: what nobody
+    asks for is never read. So they are good as long as the file is.
 
     Raises:
         WeightsError: there is no such file, or it is broken, or would run code.
@@ -61,9 +99,11 @@ def read_weights_file(path: Path) -> WeightsFile:
         )
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    if path.suffix in {".pth", ".pt"}:
+    if path.name.endswith(_TORCH):
         return _read_torch(path)
-    raise WeightsError(f"load_backbone: path must end in .safetensors, .pth or .pt, got '{path}'")
+    raise WeightsError(
+        f"load_backbone: path must end in .safetensors or {', '.join(_TORCH)}, got '{path}'"
+    )
 
 
 def first_names(names: list[str]) -> str:
@@ -76,9 +116,8 @@ def first_names(names: list[str]) -> str:
 def _read_safetensors(path: Path) -> WeightsFile:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            # Copies, for the tensors handed out may be windows on the file.
             contents: dict[object, object] = {
-                name: file.get_tensor(name).clone()
+                name: file.get_tensor(name)
                 for name in file.keys()  # noqa: SIM118
             }
             return WeightsFile(path, contents, file.metadata() or {})
@@ -91,7 +130,10 @@ def _read_safetensors(path: Path) -> WeightsFile:
 
 def _read_torch(path: Path) -> WeightsFile:
     try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([(kept, name) for name, kept in _STAND_INS.items()]):
+            contents = torch.load(
+                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
     except Exception as error:  # a broken pickle can raise anything
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if isinstance(error, pickle.UnpicklingError) and refused:

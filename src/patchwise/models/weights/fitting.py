@@ -53,7 +53,7 @@ def build_vit(
     origin: Translate = same_name,
     unused: Sequence[str] = (),
 ) -> Fitted:
-    """Return a ViT in evaluation mode with these weights, in float32.
+    """Return a ViT in evaluation mode with copies of these weights, in float32.
 
     Draws no random numbers.
 
@@ -89,7 +89,7 @@ def build_vit(
             f"load_backbone: '{path}' must hold weights of the shapes of its ViT "
             f"(read as {source}), got {first_names(wrong)}"
         )
-    weights = {n: t.to(torch.float32).contiguous() for n, t in joined.items() if t is not None}
+    weights = {n: _copy(tensor) for n, tensor in joined.items() if tensor is not None}
     check_finite("load_backbone", used, path=path)
     check_finite("load_backbone", weights, path=path)  # float32 has fewer numbers than float64
     vit.load_state_dict(weights, assign=True)
@@ -133,6 +133,11 @@ def _join(origin: Origin, tensors: Mapping[str, Tensor]) -> Tensor | None:
         return origin.join(*(tensors[name] for name in origin.names))
     except (RuntimeError, IndexError):
         return None
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """Return the tensor in memory of its own: it may be a window on its file."""
+    return tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
 
 
 def _shapes(origin: Origin, tensors: Mapping[str, Tensor]) -> str:

@@ -73,6 +73,11 @@ def write_native(vit: ViT, path: Path) -> None:
 
 
 def _parse_header(file: WeightsFile) -> Mapping[str, Any]:
+    if not is_native(file):
+        raise WeightsError(
+            f"load_backbone: '{file.path}' must have metadata of '{_ENTRY}' (read as {_SOURCE}), "
+            f"got {first_names(list(file.metadata)) or 'none'}; only `save_backbone` writes them"
+        )
     try:
         header: dict[str, Any] = json.loads(file.metadata[_ENTRY])
     except json.JSONDecodeError as error:
