@@ -23,6 +23,7 @@ from patchwise.training.fit import Fit
 from patchwise.training.folder import RunFolder
 from patchwise.training.log import read_log
 from patchwise.training.probe import Need
+from tests.models.weights.published import FAMILIES
 from tests.test_cli import TINY, losses
 
 SETTINGS: dict[str, Any] = {**TINY, "train.epochs": 2, "train.checkpoint_every_steps": 3}
@@ -161,6 +162,30 @@ def test_init_begins_with_given_weights(photographs: Path, tmp_path: Path) -> No
     for name, tensor in given.state_dict().items():
         torch.testing.assert_close(initial.state_dict()[name], tensor, rtol=0, atol=0)
     assert read_config(tmp_path / "second" / "config.toml").backbone.dim == 16
+
+
+@pytest.mark.parametrize("prefix", ["", "mugs:"])
+@pytest.mark.parametrize("dry", [True, False])
+def test_how_published_weights_were_read_is_said_before_anything_else(
+    prefix: str,
+    dry: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = next(family for family in FAMILIES if family.name == "Mugs").write(tmp_path)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "read_facts", stop)
+    with pytest.raises(KeyboardInterrupt):
+        if dry:
+            api.forecast_training("scenes:12", init=f"{prefix}{path}")
+        else:
+            patchwise.train("scenes:12", out=tmp_path / "run", init=f"{prefix}{path}")
+    said = "init: weights read as Mugs' backbone; left out 'relation_blocks.*'"
+    assert capsys.readouterr().err == f"{said}\n"
 
 
 @pytest.mark.parametrize("recipe", ["small-dino", "small"])
