@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -179,11 +180,9 @@ def test_how_published_weights_were_read_is_said_before_anything_else(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(api, "read_facts", stop)
+    begin = api.forecast_training if dry else partial(patchwise.train, out=tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
-        if dry:
-            api.forecast_training("scenes:12", init=f"{prefix}{path}")
-        else:
-            patchwise.train("scenes:12", out=tmp_path / "run", init=f"{prefix}{path}")
+        begin("scenes:12", init=f"{prefix}{path}")
     said = "init: weights read as Mugs' backbone; left out 'relation_blocks.*'"
     assert capsys.readouterr().err == f"{said}\n"
 

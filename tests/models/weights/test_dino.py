@@ -144,7 +144,9 @@ def is_the_vit_of(loaded: ViT, weights: dict[str, Tensor], prefix: str) -> bool:
 def test_the_teacher_is_taken(prefix: str) -> None:
     contents = FULL.contents()
     teacher = {f"{prefix}{name}": weight for name, weight in contents["teacher"].items()}
-    loaded = read_dino(WeightsFile(Path("x.pth"), {**contents, "teacher": teacher}))
+    file = WeightsFile(Path("x.pth"), {**contents, "teacher": teacher})
+    assert is_dino(file)
+    loaded = read_dino(file)
     assert is_the_vit_of(loaded.backbone, teacher, f"{prefix}backbone.")
     assert loaded.layout == "a checkpoint of DINO's training: teacher"
 

@@ -72,7 +72,7 @@ def test_a_teacher_is_a_dict_with_a_backbone() -> None:
         {},
         {"teacher": None},
         {"teacher": {"blocks.0.norm1.weight": ONE}},
-        {**BLOCKS},
+        dict(BLOCKS.items()),
     ]
     assert not any(has_teacher(file_of(contents)) for contents in others)
 

@@ -44,7 +44,7 @@ def test_without_stored_positions_any_size_will_do() -> None:
 
 def test_names_behind_another_prefix_tell_nothing() -> None:
     keys = keys_of(CONFIG)
-    more = {"other.blocks.7.norm1.weight": torch.ones(2), "blocks.8.ls1.gamma": torch.ones(2)}
+    more = {"other.blocks.7.norm1.weight": torch.ones(2), "abc.blocks.8.ls1.gamma": torch.ones(2)}
     assert replace(keys, tensors={**keys.tensors, **more}).infer_config(TWELVE) == CONFIG
 
 
