@@ -58,6 +58,7 @@ class WeightsFile:
     path: Path
     contents: Mapping[Any, object]
     metadata: Mapping[str, str] = field(default_factory=dict)  # of safetensors; else empty
+    config: Mapping[str, Any] = field(default_factory=dict)  # of config.json beside it; else empty
 
     def tensors(self, source: str) -> dict[str, Tensor]:
         """Return the contents if they are named tensors and nothing else.

@@ -10,6 +10,9 @@ from patchwise.models.weights.dino import DINO
 from patchwise.models.weights.dinov2 import DINOV2
 from patchwise.models.weights.dinov3 import DINOV3
 from patchwise.models.weights.files import WeightsFile, first_names, read_weights_file
+from patchwise.models.weights.folder import read_folder
+from patchwise.models.weights.hub import download, names_hub
+from patchwise.models.weights.huggingface import HUGGINGFACE
 from patchwise.models.weights.ibot import IBOT
 from patchwise.models.weights.layout import Layout, Loaded
 from patchwise.models.weights.leopart import LEOPART
@@ -23,6 +26,7 @@ from patchwise.models.weights.timm import TIMM
 # The last one names what is wrong with other files.
 LAYOUTS: dict[str, Layout] = {
     "patchwise": NATIVE,
+    "huggingface": HUGGINGFACE,
     "dinov3": DINOV3,
     "dinov2": DINOV2,
     "timm": TIMM,
@@ -40,7 +44,9 @@ def load_backbone(path: str | Path, *, layout: str | None = None) -> ViT:
 
     Args:
         path: ``backbone.safetensors`` as `save_backbone` writes it, or weights as others publish
-            them; see `LAYOUTS`. As text it may name the layout: ``"timm:weights.pth"``.
+            them, see `LAYOUTS`; the folder of a run, or one of transformers or timm; or
+            ``"hub:OWNER/NAME"``, see `download`. As text it may name the layout:
+            ``"timm:weights.pth"``.
         layout: One of `LAYOUTS`; None: the first that recognises the file.
 
     Raises:
@@ -62,7 +68,7 @@ def read_backbone(source: str | Path, *, layout: str | None = None) -> Loaded:
             f"load_backbone: layout must be left out where the path names one, got layout "
             f"{layout!r} and path {str(source)!r}"
         )
-    file = read_weights_file(path)
+    file = _open(path)
     chosen = named or layout
     return (recognise(file) if chosen is None else LAYOUTS[chosen]).read(file)
 
@@ -99,6 +105,11 @@ def save_backbone(backbone: Backbone, path: str | Path) -> None:
     if not isinstance(backbone, ViT):
         raise WeightsError(f"save_backbone: backbone must be a ViT, got {type(backbone).__name__}")
     write_native(backbone, Path(path))
+
+
+def _open(path: Path) -> WeightsFile:
+    folder = download(str(path)) if names_hub(str(path)) else path
+    return read_folder(folder) if folder.is_dir() else read_weights_file(folder)
 
 
 def recognise(file: WeightsFile) -> Layout:
