@@ -45,6 +45,10 @@ TRANSFORMERS: dict[str, tuple[str, dict[str, Any]]] = {
         {"mlp_ratio": 2, "num_register_tokens": 3},
     ),
     "Dinov2WithRegisters, SwiGLU": ("Dinov2WithRegistersModel", {"use_swiglu_ffn": True}),
+    "Dinov2WithRegisters, classifier": (
+        "Dinov2WithRegistersForImageClassification",
+        {"mlp_ratio": 2},
+    ),
     "Dinov2WithRegisters, none": ("Dinov2WithRegistersModel", {"num_register_tokens": 0}),
     "DINOv3ViT": ("DINOv3ViTModel", {"intermediate_size": 2 * DIM, "num_register_tokens": 4}),
     "DINOv3ViT, gated": (

@@ -27,6 +27,7 @@ def test_config_json_says_which(name: str, layout: str, tmp_path: Path) -> None:
     transformers_peer(name).save(tmp_path)
     file = read_folder(tmp_path)
     assert is_huggingface(file)
+    assert is_huggingface(WeightsFile(Path("x"), {}, config=file.config))
     assert read_huggingface(file).layout == layout
 
 

@@ -47,23 +47,22 @@ def make_config(
         WeightsError: An option cannot be honoured, or there is no ViT of these options.
     """
     dim, heads = options.count("hidden_size"), options.count("num_attention_heads")
-    patch_px = options.side("patch_size")
+    depth, eps = options.count("num_hidden_layers"), options.number("layer_norm_eps", norm_eps)
+    patch_px, image_px = options.side("patch_size"), options.side("image_size")
     options.require("num_channels", 3, "RGB images")
+    options.require("head_dim", dim // max(heads, 1), "hidden_size / num_attention_heads")
     try:
-        options.require("head_dim", dim // heads, "hidden_size / num_attention_heads")
         return ViTConfig(
             dim=dim,
-            depth=options.count("num_hidden_layers"),
+            depth=depth,
             heads=heads,
             patch_px=patch_px,
-            image_px=options.side("image_size") // patch_px * patch_px,  # as transformers does
-            mlp_ratio=hidden_dim / dim,
-            norm_eps=options.number("layer_norm_eps", norm_eps),
+            image_px=image_px // patch_px * patch_px,  # as transformers does
+            mlp_ratio=hidden_dim / max(dim, 1),
+            norm_eps=eps,
             **fields,
         )
-    except (PatchwiseError, ZeroDivisionError) as error:
-        if isinstance(error, WeightsError):
-            raise
+    except PatchwiseError as error:
         raise WeightsError(
             f"load_backbone: config.json of '{options.path}' must describe a possible ViT, "
             f"got {error}"
