@@ -1,7 +1,5 @@
 """timm's DINOv3."""
 
-import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,43 +9,37 @@ import torch
 from patchwise.errors import WeightsError
 from patchwise.models.weights.files import WeightsFile
 from patchwise.models.weights.folder import read_folder
+from patchwise.models.weights.options import Options
 from patchwise.models.weights.timm_dinov3 import is_timm_dinov3, read_timm_dinov3
+from patchwise.models.weights.timm_folder import read_timm_folder
 from tests.models.weights.peers import (
-    TIMM_DINOV3,
-    Peer,
+    TIMM,
     check_every_key_counts,
     check_features,
-    timm_peer,
-    with_options,
+    make_peer,
+    with_arguments,
 )
 
-
-def peer_of(name: str, patch_px: int = 4) -> Peer:
-    architecture, arguments = TIMM_DINOV3[name]
-    return timm_peer(architecture, patch_px, **arguments)
-
-
-def with_arguments(file: WeightsFile, **arguments: object) -> WeightsFile:
-    return with_options(file, model_args={**file.config["model_args"], **arguments})
+NAMES = [name for name in TIMM if name.startswith("DINOv3")]
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> WeightsFile:
     folder = tmp_path_factory.mktemp("dinov3")
-    peer_of("DINOv3, biases").save(folder)
+    make_peer("timm", "DINOv3, biases").save(folder)
     return read_folder(folder)
 
 
-@pytest.mark.parametrize("name", TIMM_DINOV3)
+@pytest.mark.parametrize("name", NAMES)
 def test_features_are_those_of_timm(name: str, tmp_path: Path) -> None:
-    check_features(peer_of(name), tmp_path)
+    check_features(make_peer("timm", name), tmp_path)
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("name", TIMM_DINOV3)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_key_counts(name: str, tmp_path: Path) -> None:
-    peer_of(name).save(tmp_path)
-    check_every_key_counts(tmp_path, "timm-dinov3")
+    make_peer("timm", name).save(tmp_path)
+    check_every_key_counts(tmp_path, "timm-folder")
 
 
 @pytest.mark.parametrize(
@@ -60,20 +52,19 @@ def test_heads_are_those_of_the_architecture(architecture: str, heads: int) -> N
     peer = timm.create_model(
         architecture.partition(".")[0], embed_dim=128, depth=1, num_heads=heads
     )
-    config = {"architecture": architecture}
-    loaded = read_timm_dinov3(WeightsFile(Path("x"), peer.state_dict(), config=config))
-    assert loaded.backbone.config.heads == heads
+    file = WeightsFile(Path("x"), peer.state_dict(), config={"architecture": architecture})
+    assert read_timm_dinov3(file, Options(file.path, {})).backbone.config.heads == heads
 
 
 def test_periods_are_those_of_the_base(file: WeightsFile) -> None:
-    changed = read_timm_dinov3(with_arguments(file, rope_temperature=16.0))
+    changed = read_timm_folder(with_arguments(file, rope_temperature=16.0))
     periods = changed.backbone.rope_embed.periods
     torch.testing.assert_close(periods, torch.tensor([1.0, 2.0, 4.0, 8.0]))
 
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
-    peer_of("DINOv3, classifier").save(tmp_path)
-    assert set(read_timm_dinov3(read_folder(tmp_path)).left_out) == {"head.weight", "head.bias"}
+    make_peer("timm", "DINOv3, classifier").save(tmp_path)
+    assert read_timm_folder(read_folder(tmp_path)).left_out == ("head.*",)
 
 
 @pytest.mark.parametrize(
@@ -85,18 +76,18 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
         ("vit_small_patch14_dinov2", False),
         ("convnext_small.dinov3", False),
         (None, False),
+        (["vit_small_patch16_dinov3"], False),
     ],
 )
-def test_it_is_known_by_its_architecture(architecture: str | None, ours: bool) -> None:
-    assert is_timm_dinov3(WeightsFile(Path("x"), {}, config={"architecture": architecture})) is ours
-    assert not is_timm_dinov3(WeightsFile(Path("x"), {"reg_token": torch.ones(1)}))
+def test_it_is_known_by_its_architecture(architecture: object, ours: bool) -> None:
+    assert is_timm_dinov3(architecture) is ours
 
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"act_layer": "relu"}, "must be arguments that change no feature .*, got act_layer"),
+        ({"act_layer": "relu"}, "must be arguments that change no feature, or .*, got act_layer"),
         ({"rope_rotate_half": False, "qk_norm": True}, "got qk_norm, rope_rotate_half"),
         ({"num_heads": 5}, "must hold a possible ViT .* dim must be a multiple of heads"),
         ({"num_heads": "3"}, "num_heads .* must be a whole number, got '3'"),
@@ -108,25 +99,4 @@ def test_other_arguments_are_refused_by_name(
     arguments: dict[str, object], message: str, file: WeightsFile
 ) -> None:
     with pytest.raises(WeightsError, match=message):
-        read_timm_dinov3(with_arguments(file, **arguments))
-
-
-@pytest.mark.bad_input
-def test_arguments_that_are_no_table_are_refused(file: WeightsFile) -> None:
-    with pytest.raises(WeightsError, match=r"model_args in config.json of .*, got"):
-        read_timm_dinov3(with_options(file, model_args=["num_heads"]))
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize("shape", [(48, 1, 4, 4), (48, 48)])
-def test_other_patches_are_refused(shape: tuple[int, ...], file: WeightsFile) -> None:
-    contents = {**file.contents, "patch_embed.proj.weight": torch.ones(shape)}
-    with pytest.raises(
-        WeightsError, match=r"must have shape \(D, 3, patch, patch\) .*, got \(48, "
-    ):
-        read_timm_dinov3(replace(file, contents=contents))
-
-
-def test_the_folder_is_what_timm_saves(file: WeightsFile) -> None:
-    config = json.loads((file.path.parent / "config.json").read_text())
-    assert config["architecture"] == "vit_small_patch16_dinov3_qkvb"
+        read_timm_folder(with_arguments(file, **arguments))

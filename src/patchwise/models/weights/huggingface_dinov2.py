@@ -8,15 +8,13 @@ Source: transformers, ``Dinov2Model`` and ``Dinov2WithRegistersModel``; Oquab et
 Differs: dropout, stochastic depth and the initial values of weights are not taken over.
 """
 
-from dataclasses import replace
-
 from patchwise.configs.backbone import ViTConfig
 from patchwise.models.weights.files import WeightsFile
-from patchwise.models.weights.fitting import build_vit
 from patchwise.models.weights.layout import Loaded
 from patchwise.models.weights.options import Options
 from patchwise.models.weights.renaming import Names, empty_names, prefix_among
 from patchwise.models.weights.transformers_config import make_config, read_options
+from patchwise.models.weights.vit_keys import ViTKeys
 
 WITH_REGISTERS = "dinov2_with_registers"
 _SOURCE = "a Dinov2 of transformers"
@@ -71,15 +69,9 @@ def read_huggingface_dinov2(file: WeightsFile) -> Loaded:
     by_modules = any(".attention.q_proj." in name for name in tensors)
     # Where there are no registers, a tensor without any is saved all the same.
     unused = [r".*embeddings\.mask_token", r"classifier\..+", *empty_names(tensors)]
-    fitted = build_vit(
-        config,
-        tensors,
-        path=file.path,
-        source=_SOURCE,
-        origin=replace(_MODULES if by_modules else _PUBLISHED, prefix=prefix).origin,
-        unused=unused,
+    return ViTKeys(file.path, _SOURCE, tensors, prefix).load(
+        config, origin=(_MODULES if by_modules else _PUBLISHED).origin, unused=unused
     )
-    return Loaded(fitted.vit, _SOURCE, fitted.left_out)
 
 
 def _config(options: Options) -> ViTConfig:

@@ -16,11 +16,12 @@ from torch import Tensor
 from patchwise.configs.backbone import QKVBias, ViTConfig
 from patchwise.errors import WeightsError
 from patchwise.models.weights.files import WeightsFile
-from patchwise.models.weights.fitting import Origin, build_vit
+from patchwise.models.weights.fitting import Origin
 from patchwise.models.weights.layout import Loaded
 from patchwise.models.weights.options import Options
 from patchwise.models.weights.renaming import Names, empty_names, no_key_bias, prefix_among
 from patchwise.models.weights.transformers_config import make_config, read_options
+from patchwise.models.weights.vit_keys import ViTKeys
 
 _SOURCE = "a DINOv3 ViT of transformers"
 _PUBLISHED = Names(
@@ -64,7 +65,7 @@ def read_huggingface_dinov3(file: WeightsFile) -> Loaded:
     tensors = file.tensors(_SOURCE)
     prefix = prefix_among(tensors, _PREFIXES, "embeddings.")
     by_modules = any(name.startswith(f"{prefix}model.layer.") for name in tensors)
-    names = replace(_PUBLISHED, prefix=prefix, blocks="model.layer" if by_modules else "layer")
+    names = replace(_PUBLISHED, blocks="model.layer" if by_modules else "layer")
     base, count = options.number("rope_theta", 100), config.dim // config.heads // 4
 
     def periods() -> Tensor:  # as they are computed there
@@ -81,10 +82,7 @@ def read_huggingface_dinov3(file: WeightsFile) -> Loaded:
 
     # Where there are no registers, a tensor without any is saved all the same.
     unused = [r".*embeddings\.mask_token", r"classifier\..+", *empty_names(tensors)]
-    fitted = build_vit(
-        config, tensors, path=file.path, source=_SOURCE, origin=origin, unused=unused
-    )
-    return Loaded(fitted.vit, _SOURCE, fitted.left_out)
+    return ViTKeys(file.path, _SOURCE, tensors, prefix).load(config, origin=origin, unused=unused)
 
 
 def _config(options: Options) -> ViTConfig:

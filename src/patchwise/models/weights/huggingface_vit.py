@@ -8,15 +8,13 @@ Differs: dropout and the initial values of weights are not taken over. Positions
     transformers must be asked for by ``interpolate_pos_encoding``. MAE's encoder sees all patches.
 """
 
-from dataclasses import replace
-
 from patchwise.configs.backbone import ViTConfig
 from patchwise.models.weights.files import WeightsFile
-from patchwise.models.weights.fitting import build_vit
 from patchwise.models.weights.layout import Loaded
 from patchwise.models.weights.options import Options
 from patchwise.models.weights.renaming import Names, prefix_among
 from patchwise.models.weights.transformers_config import make_config, read_options
+from patchwise.models.weights.vit_keys import ViTKeys
 
 _SOURCE = "a ViT of transformers"
 _NORM_EPS = {"vit_msn": 1e-6}  # where config.json has none
@@ -61,12 +59,9 @@ def read_huggingface_vit(file: WeightsFile) -> Loaded:
     tensors = file.tensors(_SOURCE)
     prefix = prefix_among(tensors, ("vit.",), "embeddings.")
     by_modules = any(name.startswith(f"{prefix}layers.") for name in tensors)
-    fitted = build_vit(
+    return ViTKeys(file.path, _SOURCE, tensors, prefix).load(
         config,
-        tensors,
-        path=file.path,
-        source=_SOURCE,
-        origin=replace(_MODULES if by_modules else _PUBLISHED, prefix=prefix).origin,
+        origin=(_MODULES if by_modules else _PUBLISHED).origin,
         unused=(
             r"(vit\.)?embeddings\.mask_token",
             r"(vit\.)?pooler\.dense\.(weight|bias)",
@@ -74,7 +69,6 @@ def read_huggingface_vit(file: WeightsFile) -> Loaded:
             r"decoder\..+",
         ),
     )
-    return Loaded(fitted.vit, _SOURCE, fitted.left_out)
 
 
 def _config(options: Options) -> ViTConfig:

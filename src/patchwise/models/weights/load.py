@@ -21,12 +21,14 @@ from patchwise.models.weights.mocov3 import MOCOV3
 from patchwise.models.weights.mugs import MUGS
 from patchwise.models.weights.native import NATIVE, write_native
 from patchwise.models.weights.timm import TIMM
+from patchwise.models.weights.timm_folder import TIMM_FOLDER
 
 # In the order in which they are tried: marks of a family's own first, names that all share last.
 # The last one names what is wrong with other files.
 LAYOUTS: dict[str, Layout] = {
     "patchwise": NATIVE,
     "huggingface": HUGGINGFACE,
+    "timm-folder": TIMM_FOLDER,
     "dinov3": DINOV3,
     "dinov2": DINOV2,
     "timm": TIMM,

@@ -24,15 +24,13 @@ class Names:
     blocks: str  # what stands before a block's number
     outside: Mapping[str, str]
     inside: Mapping[str, tuple[str, ...]]  # of a block
-    prefix: str = ""  # before every name
 
     def origin(self, name: str) -> Origin:
         """Return where a weight of ours comes from."""
         found = _IN_BLOCK.fullmatch(name)
         if found is None:
-            theirs = _renamed({k: (v,) for k, v in self.outside.items()}, name)
-            return Origin(tuple(self.prefix + each for each in theirs))
-        before = f"{self.prefix}{self.blocks}.{found['index']}."
+            return Origin(_renamed({k: (v,) for k, v in self.outside.items()}, name))
+        before = f"{self.blocks}.{found['index']}."
         return Origin(tuple(before + each for each in _renamed(self.inside, found["part"])))
 
 

@@ -26,7 +26,7 @@ from patchwise.models.weights.files import WeightsFile
 from patchwise.models.weights.fitting import Origin, same_name
 from patchwise.models.weights.layout import Layout, Loaded
 from patchwise.models.weights.unwrap import has_blocks, names_in
-from patchwise.models.weights.vit_keys import ViTKeys, heads_by_width
+from patchwise.models.weights.vit_keys import Heads, ViTKeys, heads_by_width
 
 _SOURCE = "timm's weights"
 # Of all vision transformers with CLS in timm 1.0.
@@ -45,8 +45,12 @@ def is_timm(file: WeightsFile) -> bool:
     )
 
 
-def read_timm(file: WeightsFile) -> Loaded:
+def read_timm(file: WeightsFile, heads: Heads = _HEADS) -> Loaded:
     """Return the backbone of a file of timm.
+
+    Args:
+        file: Of the weights.
+        heads: How many there are, where that is known better than by the width.
 
     Raises:
         WeightsError: It is no file of timm, or the weights make up no ViT of ours.
@@ -54,7 +58,7 @@ def read_timm(file: WeightsFile) -> Loaded:
     keys = ViTKeys(file.path, _SOURCE, file.tensors(_SOURCE))
     front = _Front.of(keys)
     config = replace(
-        keys.infer_config(_HEADS, learned=False),
+        keys.infer_config(heads, learned=False),
         interpolation="size-antialias",
         registers=front.registers,
     )
