@@ -32,7 +32,8 @@ Recipe = Annotated[
 Init = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
-        help="Weights to begin with: ours or published ones. LAYOUT:FILE says how to read them."
+        help="Weights to begin with: ours or published ones, a file (LAYOUT:FILE says how to "
+        "read it), a folder, or hub:OWNER/NAME."
     ),
 ]
 Val = Annotated[

@@ -17,6 +17,7 @@ from patchwise.models.vit import ViT
 from patchwise.models.weights import save_backbone
 from tests.eval.tiny import Sighted
 from tests.models.test_adapted import Patches, tokens
+from tests.models.weights.peers import largest_difference, make_peer
 from tests.models.weights.published import FAMILIES
 from tests.small_runs import small_vit
 
@@ -85,6 +86,20 @@ def test_the_folder_of_a_run_stands_for_its_backbone(tmp_path: Path) -> None:
     for name in (tmp_path / "run", str(tmp_path / "run") + "/"):
         found = open_subject(name, device="cpu")
         assert found.identity == identify(vit, "run/backbone.safetensors")
+
+
+def test_a_folder_of_another_library_is_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peer = make_peer("transformers", "Dinov2")
+    peer.save(tmp_path / "small")
+    monkeypatch.setattr("patchwise.models.weights.load.download", lambda _: tmp_path / "small")
+    for name, said in [("small", "small/model.safetensors"), ("hub:a/small", "hub:a/small")]:
+        found = open_subject(str(tmp_path / name) if name == "small" else name, device="cpu")
+        assert isinstance(found.backbone, ViT)
+        assert max(largest_difference(peer, found.backbone, (4, 8))) < 1e-5
+        assert found.identity.name == said
+        assert f"{said}: weights read as a Dinov2 of tra" in capsys.readouterr().err
 
 
 def test_code_is_named_and_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,8 +215,8 @@ def test_what_cannot_be_used_is_one_line(
 
 
 @pytest.mark.bad_input
-def test_a_folder_must_be_that_of_a_run(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"run with backbone.safetensors, got the folder '.*' with"):
+def test_a_folder_must_hold_weights(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"must hold backbone.safetensors, .*got an empty folde"):
         open_subject(tmp_path)
 
 

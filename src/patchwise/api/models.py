@@ -29,8 +29,9 @@ from patchwise.models.weights import (
     read_backbone,
     split_source,
 )
+from patchwise.models.weights.folder import find_weights
+from patchwise.models.weights.hub import names_hub
 from patchwise.training.fit import parse_bytes
-from patchwise.training.folder import RunFolder
 
 Model = str | Path | Backbone | Callable[[Tensor], Any]
 
@@ -48,10 +49,11 @@ def open_subject(
 
     Args:
         model: A weights file, ours or a published one, before whose path its layout may be named
-            (``"timm:weights.pth"``, see `load_backbone`); the folder of a run; ``"module:name"`` or
-            ``"file.py:name"``; or what these name: a backbone, or any function or module that maps
-            normalised images (B, 3, H, W) to patch tokens (B, N, D), or to (CLS (B, D), patches
-            (B, N, D)); see `adapt`. A module is put into eval mode. A subject is returned as it is.
+            (``"timm:weights.pth"``, see `load_backbone`); the folder of a run, of transformers or
+            of timm; ``"hub:OWNER/NAME"``; ``"module:name"`` or ``"file.py:name"``; or what these
+            name: a backbone, or any function or module that maps normalised images (B, 3, H, W) to
+            patch tokens (B, N, D), or to (CLS (B, D), patches (B, N, D)); see `adapt`. A module is
+            put into eval mode. A subject is returned as it is.
         name: What results call it; by default its file, its name or its class.
         device: Where what has a name is loaded to; None: a GPU if there is one. A module that is
             handed over stays where it is; a function is given images there, by default on the CPU.
@@ -100,16 +102,20 @@ def _open(
             found = found.to(device or _best_device())
         return _open_object(found, model, device)
     layout, path = split_source(model)
-    if layout is None and path.is_dir():
-        path = _weights_of_run(path)
-        loaded = load_for_scoring(path, device)
-        return loaded, identify(loaded, f"{path.parent.name}/{path.name}")
+    name = _name(path)
     read = read_backbone(path, layout=layout)
     note = describe_loaded(read)
     if note is not None:
-        notes.say_once(f"{path.name}: {note}")
+        notes.say_once(f"{name}: {note}")
     backbone = read.backbone.to(device or _best_device())
-    return backbone, identify(backbone, path.name)
+    return backbone, identify(backbone, name)
+
+
+def _name(path: Path) -> str:
+    """Return what results call the weights of a file, of a folder or of the hub."""
+    if names_hub(str(path)):
+        return str(path)
+    return f"{path.resolve().name}/{find_weights(path).name}" if path.is_dir() else path.name
 
 
 def _open_object(
@@ -142,16 +148,6 @@ def _check_float32(model: nn.Module) -> None:
             f"evaluate: weights of the model must be float32, got {', '.join(map(str, halves))}; "
             f"give model.float()"
         )
-
-
-def _weights_of_run(path: Path) -> Path:
-    weights = RunFolder(path.resolve()).backbone
-    if not weights.is_file():
-        raise DataError(
-            f"evaluate: model must be a weights file or the folder of a run with {weights.name}, "
-            f"got the folder '{path}' without it"
-        )
-    return weights
 
 
 def _best_device() -> torch.device:

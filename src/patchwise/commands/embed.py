@@ -18,7 +18,8 @@ def embed(  # noqa: PLR0913 - one parameter an option
     model: Annotated[
         str,
         typer.Argument(
-            help="Weights file (or LAYOUT:FILE), folder of a run, module:name or file.py:name."
+            help="Weights file (or LAYOUT:FILE), folder of a run or of weights, hub:OWNER/NAME, "
+            "module:name or file.py:name."
         ),
     ],
     data: Annotated[str, typer.Argument(help="Folder, tar, text file of paths, or scenes.")],

@@ -27,7 +27,8 @@ def eval_(  # noqa: PLR0913 - one parameter an option
     model: Annotated[
         str,
         typer.Argument(
-            help="Weights file (or LAYOUT:FILE), folder of a run, module:name or file.py:name."
+            help="Weights file (or LAYOUT:FILE), folder of a run or of weights, hub:OWNER/NAME, "
+            "module:name or file.py:name."
         ),
     ],
     data: Annotated[

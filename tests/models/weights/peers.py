@@ -171,12 +171,16 @@ def make_peer(library: str, name: str, patch_px: int = 4) -> Peer:
     return (transformers_peer if library == "transformers" else timm_peer)(name, patch_px)
 
 
+def make_images(grid: tuple[int, int], patch_px: int) -> Tensor:
+    """Return images of so many patches, the same ones for the same numbers."""
+    generator = torch.Generator().manual_seed(grid[0] * 100 + grid[1])
+    return torch.randn(2, 3, *(side * patch_px for side in grid), generator=generator)
+
+
 @torch.no_grad()
 def largest_difference(peer: Peer, ours: ViT, grid: tuple[int, int]) -> tuple[float, float]:
     """Return the largest difference of CLS and of patches, of images of so many patches."""
-    generator = torch.Generator().manual_seed(grid[0] * 100 + grid[1])
-    size = [side * peer.patch_px for side in grid]
-    images = torch.randn(2, 3, *size, generator=generator)
+    images = make_images(grid, peer.patch_px)
     theirs, found = peer.tokens(images), ours(images)
     assert theirs.isfinite().all()
     assert theirs.abs().mean() > 0.3, "features are large beside the tolerance"

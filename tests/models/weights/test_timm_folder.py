@@ -34,7 +34,9 @@ def test_features_are_those_of_timm(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("name", ["ViT, classifier", "ViT, registers placed", "DINOv2, SwiGLU"])
+@pytest.mark.parametrize(
+    "name", ["ViT, classifier", "ViT, registers placed", "DINOv2, registers", "DINOv2, SwiGLU"]
+)
 def test_every_key_counts(name: str, tmp_path: Path) -> None:
     make_peer("timm", name).save(tmp_path)
     check_every_key_counts(tmp_path, "timm-folder")
@@ -65,10 +67,11 @@ def test_arguments_of_training_and_of_the_classifier_change_nothing(file: Weight
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"act_layer": "quick_gelu"}, "change no feature, or num_heads, got act_layer"),
+        ({"act_layer": "quick_gelu"}, "change no feature, or num_heads, reg_tokens, got act_layer"),
         ({"norm_layer": "rmsnorm", "qk_norm": True}, "got norm_layer, qk_norm"),
         ({"rope_temperature": 50.0}, "got rope_temperature"),
         ({"num_heads": 5}, "must hold a possible ViT .* dim must be a multiple of heads"),
+        ({"reg_tokens": 2}, "must hold 2 registers under 'reg_token', as its .* got 0"),
         ({"num_heads": None}, "num_heads .* must be a whole number, got None"),
     ],
 )

@@ -6,6 +6,7 @@ Source: timm, ``save_for_hf``.
 Differs: what preprocesses images (``pretrained_cfg``) is not taken over.
 """
 
+import re
 from typing import Any
 
 from patchwise.errors import WeightsError
@@ -20,7 +21,7 @@ from patchwise.models.weights.vit_keys import Heads
 # comes after the tokens or checks images.
 _TOLD = {
     *("embed_dim", "depth", "patch_size", "img_size", "mlp_ratio", "in_chans", "qkv_bias"),
-    *("reg_tokens", "no_embed_class", "class_token", "pos_embed", "fc_norm", "final_norm"),
+    *("no_embed_class", "class_token", "pos_embed", "fc_norm", "final_norm"),
 }
 _TRAINING = {
     *("init_values", "drop_rate", "drop_path_rate", "proj_drop_rate", "attn_drop_rate"),
@@ -44,11 +45,25 @@ def read_timm_folder(file: WeightsFile) -> Loaded:
     """
     if is_timm_dinov3(file.config.get("architecture")):
         return read_timm_dinov3(file, _arguments(file, ARGUMENTS))
-    arguments = _arguments(file, frozenset({"num_heads"}))
-    if "num_heads" not in arguments.values:
-        return read_timm(file)
-    heads = arguments.count("num_heads")
-    return read_timm(file, Heads("the width of its heads", lambda _: heads))
+    arguments = _arguments(file, frozenset({"num_heads", "reg_tokens"}))
+    if "num_heads" in arguments.values:
+        heads = arguments.count("num_heads")
+        loaded = read_timm(file, Heads("the width of its heads", lambda _: heads))
+    else:
+        loaded = read_timm(file)
+    _check_registers(loaded, file, arguments)
+    return loaded
+
+
+def _check_registers(loaded: Loaded, file: WeightsFile, arguments: Options) -> None:
+    """Raise `WeightsError` if there are not as many as the architecture has: shapes do not tell."""
+    named = re.search(r"_reg(\d+)_", str(file.config["architecture"]))
+    wanted = arguments.count("reg_tokens", int(named[1]) if named else 0)
+    if loaded.backbone.config.registers != wanted:
+        raise WeightsError(
+            f"load_backbone: '{file.path}' must hold {wanted} registers under 'reg_token', as its "
+            f"config.json says, got {loaded.backbone.config.registers}"
+        )
 
 
 def _arguments(file: WeightsFile, honoured: frozenset[str]) -> Options:
