@@ -97,6 +97,26 @@ def test_how_weights_of_others_were_read_is_said(make_vit: MakeViT, tmp_path: Pa
     assert more == "weights read as DINOv2's backbone; left out 'mask_token'"
 
 
+def test_a_folder_and_a_model_of_the_hub_are_read_as_files_are(
+    make_vit: MakeViT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vit = make_vit(TINY)
+    save_file(vit.state_dict(), tmp_path / "model.safetensors")
+    asked: list[str] = []
+
+    def download(name: str) -> Path:
+        asked.append(name)
+        return tmp_path
+
+    monkeypatch.setattr("patchwise.models.weights.load.download", download)
+    for source in (str(tmp_path), "hub:a/b"):
+        assert load_backbone(source).config == TINY
+        by_name = load_backbone(f"timm:{source}").config
+        assert by_name == replace(TINY, interpolation="size-antialias")
+    assert load_backbone(tmp_path).config == TINY
+    assert asked == ["hub:a/b", "hub:a/b"]
+
+
 @pytest.mark.bad_input
 def test_two_layouts_are_refused() -> None:
     message = "must be left out where the path names one, got layout 'mae' and path 'timm:a.pth'"

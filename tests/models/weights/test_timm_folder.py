@@ -44,6 +44,7 @@ def test_every_key_counts(name: str, tmp_path: Path) -> None:
 
 def test_it_is_known_by_its_config(file: WeightsFile) -> None:
     assert is_timm_folder(file)
+    assert is_timm_folder(WeightsFile(Path("x"), {}, config={"architecture": "resnet50"}))
     assert not is_timm_folder(with_options(WeightsFile(Path("x"), {}), model_type="vit"))
 
 

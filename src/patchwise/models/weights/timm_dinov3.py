@@ -85,7 +85,7 @@ def _config(keys: ViTKeys, architecture: str, arguments: Options) -> ViTConfig:
         return arguments.count("num_heads", dim // head_dim)
 
     config = keys.infer_config(Heads("the width of its heads", count_heads), learned=False)
-    gated = keys.any_named(r"blocks\.\d+\.mlp\.fc1_[gx]\.weight")
+    gated = keys.any_named(r"blocks\.\d+\.mlp\.fc1_g\.weight")
     hidden_dim = keys.length("blocks.0.mlp.fc2.weight", axis=1, axes=2)
     with keys.possible():
         return replace(
