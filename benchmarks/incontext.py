@@ -78,7 +78,8 @@ class PlainSearch:
 def make_store(folder: Path, images: str, model: str, count: int) -> None:
     """Write ``keys.npy``, float16, and ``queries.npy``."""
     if model:
-        backbone = load_backbone(Path(model)).eval()
+        backbone = load_backbone(Path(model))
+        assert isinstance(backbone, ViT), "its blocks are looked into"
     else:
         torch.manual_seed(0)
         backbone = ViT(ViTConfig(dim=128, depth=6, heads=4, patch_px=8, image_px=256)).eval()

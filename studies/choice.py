@@ -27,7 +27,7 @@ from patchwise.configs.loader import read_config
 from patchwise.data.synthetic import Scenes
 from patchwise.eval.results import HealthResult, SegmentationResult
 from patchwise.files import write_text
-from patchwise.models.vit import ViT
+from patchwise.models.backbone import Backbone
 from patchwise.training.folder import RunFolder
 from patchwise.training.kept import list_kept
 
@@ -105,17 +105,19 @@ def train(name: str, out: Path) -> bool:
     return patchwise.train(SCENES, out=out, recipe="demo", settings=settings).complete
 
 
-def measure_features(vit: ViT) -> dict[str, float]:
+def measure_features(backbone: Backbone) -> dict[str, float]:
     """Return RankMe, and how much of the features is their place."""
-    health = patchwise.evaluate(vit, protocol="health/features", data=HELD_OUT)
+    health = patchwise.evaluate(backbone, protocol="health/features", data=HELD_OUT)
     assert isinstance(health, HealthResult)
     return {"rank": health.patch_rank, "position_bias": health.position_bias}
 
 
-def measure_by_labels(vit: ViT) -> dict[str, float]:
+def measure_by_labels(backbone: Backbone) -> dict[str, float]:
     """Return two mIoU."""
-    incontext = patchwise.evaluate(vit, protocol="incontext/hummingbird-short", data="scenes")
-    linear = patchwise.evaluate(vit, protocol="linseg/cotap-short", data="scenes", settings=LINEAR)
+    incontext = patchwise.evaluate(backbone, protocol="incontext/hummingbird-short", data="scenes")
+    linear = patchwise.evaluate(
+        backbone, protocol="linseg/cotap-short", data="scenes", settings=LINEAR
+    )
     assert isinstance(incontext, SegmentationResult)
     assert isinstance(linear, SegmentationResult)
     return {"incontext": incontext.miou, "linear": linear.miou}
@@ -133,11 +135,11 @@ def add_run(name: str, out: Path, scores: Scores) -> None:
             continue  # the last backbone is that of the last checkpoint
         found = scores.setdefault(f"{name} {candidate.step}", {})
         found["score"] = candidate.result.score
-        vit, _ = kept.load(config)
+        backbone, _ = kept.load(config)
         if "rank" not in found:
-            found.update(measure_features(vit))
+            found.update(measure_features(backbone))
         if "linear" not in found:
-            found.update(measure_by_labels(vit))
+            found.update(measure_by_labels(backbone))
         print(name, candidate.step, found, flush=True)
         write_text(RESULTS, json.dumps({"scores": scores}, indent=2) + "\n")
 

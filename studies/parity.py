@@ -49,7 +49,7 @@ sizes, in float32 on a CPU:
 |---|---|---|---|---|---|
 """
 _MIDDLE = """
-Families whose code is no package are compared with the ViT that a file was made of, by the names of
+Families whose code is no package are compared with the backbone that a file was made of, by the names of
 the authors' code ([backbones.md](backbones.md)): names and containers are theirs, the rest is ours.
 
 | what | file | CLS | patches | tensors read | left out |
@@ -92,7 +92,7 @@ def compare(library: str, name: str) -> Row:
 
 @torch.no_grad()
 def authors_rows(families: Iterable[Published]) -> list[Row]:
-    """Compare files by the authors' names with the ViTs they were made of."""
+    """Compare files by the authors' names with the backbones they were made of."""
     rows = []
     for family in families:
         with TemporaryDirectory() as folder:
@@ -100,7 +100,7 @@ def authors_rows(families: Iterable[Published]) -> list[Row]:
         differences = []
         for grid in GRIDS:
             images = make_images(grid, family.config.patch_px)
-            theirs, ours = family.vit(images), loaded.backbone(images)
+            theirs, ours = family.backbone(images), loaded.backbone(images)
             differences.append(
                 (
                     float((theirs.cls - ours.cls).abs().max()),
@@ -139,7 +139,7 @@ def _compare_saved(peer: Peer, library: str, name: str) -> Row:
         peer.save(Path(folder))
         loaded = read_backbone(folder)
         held = read_folder(Path(folder)).contents
-    differences = [largest_difference(peer, loaded.backbone, grid) for grid in GRIDS]
+    differences = [largest_difference(peer, loaded.vit, grid) for grid in GRIDS]
     return Row(
         f"{library} {version(library)}",
         name,

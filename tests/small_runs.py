@@ -13,6 +13,7 @@ from patchwise.configs.views import ViewsConfig
 from patchwise.data.synthetic import render_scenes
 from patchwise.distributed import OneProcess
 from patchwise.methods.method import Batch, Method, Step, StepLoss
+from patchwise.models.filtered_vit import FilteredViT
 from patchwise.models.vit import ViT
 from patchwise.types import ImageBatch
 
@@ -32,6 +33,10 @@ PWSELF_CONFIG = PWSelfConfig(**SMALL)
 def small_vit(seed: int = 0) -> ViT:
     torch.manual_seed(seed)
     return ViT(VIT)
+
+
+def small_filtered(seed: int = 0) -> FilteredViT:
+    return FilteredViT(small_vit(seed), prototypes=3).eval()
 
 
 def scene_batch(*ids: int, epoch: int = 0) -> Batch:

@@ -13,13 +13,14 @@ from patchwise.errors import ConfigError, DataError, RangeError, WeightsError
 from patchwise.eval.baselines import RawPatches
 from patchwise.features.subject import DEFAULT_MEMORY_BYTES, identify
 from patchwise.models.adapted import Adapted, fixed_images
+from patchwise.models.filtered_vit import FilteredViT
 from patchwise.models.vit import ViT
 from patchwise.models.weights import save_backbone
 from tests.eval.tiny import Sighted
 from tests.models.test_adapted import Patches, tokens
 from tests.models.weights.peers import largest_difference, make_peer
 from tests.models.weights.published import FAMILIES
-from tests.small_runs import small_vit
+from tests.small_runs import small_filtered, small_vit
 
 CODE = """
 import torch
@@ -57,10 +58,10 @@ def test_how_a_published_file_was_read_is_said_once(
     family = next(family for family in FAMILIES if family.name == "Mugs")
     path = family.write(tmp_path)
     subject = open_subject(path.name, device="cpu")
-    assert subject.identity == identify(family.vit, path.name)
+    assert subject.identity == identify(family.backbone, path.name)
     said = "weights read as Mugs' backbone; left out 'relation_blocks.*'"
     assert capsys.readouterr().err == f"{path.name}: {said}\n"
-    save_backbone(family.vit, tmp_path / "ours.safetensors")
+    save_backbone(family.backbone, tmp_path / "ours.safetensors")
     open_subject("ours.safetensors", device="cpu")
     assert capsys.readouterr().err == ""
 
@@ -100,6 +101,21 @@ def test_a_folder_of_another_library_is_a_model(
         assert max(largest_difference(peer, found.backbone, (4, 8))) < 1e-5
         assert found.identity.name == said
         assert f"{said}: weights read as a Dinov2 of tra" in capsys.readouterr().err
+
+
+def test_a_filtered_backbone_is_one_by_object_by_file_and_by_run(tmp_path: Path) -> None:
+    backbone = small_filtered()
+    (tmp_path / "run").mkdir()
+    path = tmp_path / "run" / "backbone.safetensors"
+    save_backbone(backbone, path)
+    found = [open_subject(model, device="cpu") for model in (path, tmp_path / "run")]
+    found.append(open_subject(backbone))
+    assert {subject.identity.sha256 for subject in found} == {identify(backbone, "").sha256}
+    assert identify(backbone, "").sha256 != identify(backbone.vit, "").sha256
+    expected = backbone(fixed_images(2, 32)).patches
+    for subject in found:
+        assert isinstance(subject.backbone, FilteredViT)
+        assert torch.equal(subject.backbone(fixed_images(2, 32)).patches, expected)
 
 
 def test_code_is_named_and_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,6 +209,7 @@ class Half(nn.Module):
 @pytest.mark.parametrize(
     ("model", "options", "error", "message"),
     [
+        (small_filtered().half(), {}, DataError, r"must be float32, got torch\.float16"),
         (small_vit().half(), {}, DataError, r"must be float32, got torch\.float16"),
         (Half(), {}, DataError, r"must be float32, got torch\.bfloat16; give model.float\(\)"),
         (3, {}, DataError, "model must be a weights file, .* got int 3"),

@@ -12,6 +12,8 @@ from PIL import Image
 import patchwise
 from patchwise.data.synthetic import render_scenes
 from patchwise.errors import CheckpointError, DataError
+from patchwise.models.filtered_vit import FilteredViT
+from patchwise.models.vit import ViT
 from tests.test_cli import TINY
 
 # A file name can hold anything but a slash and a NUL.
@@ -54,6 +56,14 @@ def test_pictures_are_computed_once_and_anew_for_other_weights(run: Path) -> Non
     shutil.copy(run / "initial.safetensors", run / "backbone.safetensors")
     assert patchwise.report(run).read_bytes() != page
     assert stamps(run) != before
+
+
+def test_a_run_of_filtered_backbones_is_shown(run: Path) -> None:
+    for name in ("initial", "backbone"):
+        vit = patchwise.load_backbone(run / f"{name}.safetensors")
+        assert isinstance(vit, ViT)
+        patchwise.save_backbone(FilteredViT(vit, prototypes=3), run / f"{name}.safetensors")
+    assert '<section id="pca">' in patchwise.report(run).read_text(encoding="utf-8")
 
 
 def test_a_report_from_nothing_but_the_same_run_is_the_same(run: Path) -> None:

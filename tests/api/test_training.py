@@ -25,6 +25,7 @@ from patchwise.training.folder import RunFolder
 from patchwise.training.log import read_log
 from patchwise.training.probe import Need
 from tests.models.weights.published import FAMILIES
+from tests.small_runs import small_filtered
 from tests.test_cli import TINY, losses
 
 SETTINGS: dict[str, Any] = {**TINY, "train.epochs": 2, "train.checkpoint_every_steps": 3}
@@ -323,6 +324,16 @@ def test_a_run_killed_before_its_first_step_keeps_its_weights(
     initial = patchwise.load_backbone(tmp_path / "run" / "initial.safetensors").state_dict()
     for name, tensor in patchwise.load_backbone(weights).state_dict().items():
         torch.testing.assert_close(initial[name], tensor, rtol=0, atol=0)
+
+
+@pytest.mark.bad_input
+def test_a_filtered_backbone_is_not_continued(photographs: Path, tmp_path: Path) -> None:
+    path = tmp_path / "filtered.safetensors"
+    patchwise.save_backbone(small_filtered(), path)
+    message = "init must be a plain ViT for PW-Self and DINO, got .*filtered.safetensors', which h"
+    with pytest.raises(ConfigError, match=message):
+        patchwise.train(photographs, out=tmp_path / "run", init=path, quiet=True)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.bad_input

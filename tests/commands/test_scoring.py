@@ -15,7 +15,7 @@ from patchwise.eval.files import read_results
 from patchwise.eval.suites import SUITES
 from patchwise.models.weights import save_backbone
 from tests.eval.tiny import save_colours, save_pixels
-from tests.small_runs import small_vit
+from tests.small_runs import small_filtered, small_vit
 from tests.test_cli import ENVIRONMENT, command
 
 CODE = """
@@ -67,6 +67,23 @@ def test_one_protocol_is_printed_in_full_and_written(home: Path) -> None:
     again = typed("eval", "vit.safetensors", *KNN, "--out", "r.json", "--set", "k=5")
     assert "(from r.json)" in again.stderr
     assert again.stdout == done.stdout
+
+
+def test_a_filtered_backbone_is_scored_beside_its_plain_vit(home: Path) -> None:
+    backbone = small_filtered()
+    save_backbone(backbone, home / "filtered.safetensors")
+    save_backbone(backbone.vit, home / "plain.safetensors")
+    for name in ("filtered", "plain"):
+        typed("eval", f"{name}.safetensors", *KNN, "--out", f"{name}.json")
+    scored = [read_results(home / f"{name}.json")[0].fingerprint for name in ("filtered", "plain")]
+    assert scored[0].model.name == "filtered.safetensors"
+    assert scored[0].model.sha256 != scored[1].model.sha256
+    linear = ("--protocol", "linear/dino-short", "--data", "colours", "--device", "cpu")
+    done = typed("eval", "filtered.safetensors", *linear, fails=True)
+    assert (
+        "last_blocks(images, count=...) for features of 4 blocks, got FilteredViT; use --set bl"
+        in (str(done.exception))
+    )
 
 
 def test_code_is_a_model(home: Path) -> None:

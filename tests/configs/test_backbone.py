@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from patchwise.configs.backbone import SIZES, ViTConfig, vit_config
+from patchwise.configs.backbone import SIZES, FilteredViTConfig, ViTConfig, vit_config
 from patchwise.errors import ChoiceError, ConfigError, PatchwiseError, RangeError
 
 
@@ -121,3 +121,15 @@ def test_options_that_do_not_go_together_are_refused(options: dict[str, Any], me
 def test_an_unknown_size_is_refused() -> None:
     with pytest.raises(ChoiceError, match=r"size must be one of .*, got 'smal'; did you mean"):
         vit_config("smal", patch_px=16, image_px=224)
+
+
+def test_a_filter_has_64_prototypes() -> None:
+    assert FilteredViTConfig(ViTConfig()).prototypes == 64
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("prototypes", [0, -1, 2.0, "3", True])
+def test_impossible_prototypes_are_refused(prototypes: Any) -> None:
+    message = "prototypes must be a whole number of at least 1, got"
+    with pytest.raises(RangeError, match=f"FilteredViTConfig: {message} {prototypes!r}"):
+        FilteredViTConfig(ViTConfig(), prototypes)

@@ -42,13 +42,13 @@ def test_every_file_is_recognised_as_its_family(family: Published) -> None:
 @families
 @torch.no_grad()
 def test_features_are_those_of_the_weights(family: Published, tmp_path: Path) -> None:
-    vit = family.vit
+    backbone = family.backbone
     loaded = read_backbone(family.write(tmp_path))
-    assert loaded.backbone.config == family.config
+    assert loaded.backbone.config == family.backbone.config
     assert not loaded.backbone.training
     for rows, columns in GRIDS:
-        images = torch.randn(2, 3, rows * vit.patch_px, columns * vit.patch_px)
-        ours, theirs = loaded.backbone(images), vit(images)
+        images = torch.randn(2, 3, rows * backbone.patch_px, columns * backbone.patch_px)
+        ours, theirs = loaded.backbone(images), backbone(images)
         assert theirs.patches.std() > 0.3, "features are large beside the tolerance"
         torch.testing.assert_close(ours.cls, theirs.cls, atol=1e-5, rtol=0)
         torch.testing.assert_close(ours.patches, theirs.patches, atol=1e-5, rtol=0)
@@ -61,7 +61,7 @@ def test_a_named_layout_reads_the_same(family: Published, tmp_path: Path) -> Non
         read_backbone(path, layout=family.layout),
         read_backbone(f"{family.layout}:{path}"),
     ):
-        assert loaded.backbone.config == family.config
+        assert loaded.backbone.config == family.backbone.config
 
 
 @families
@@ -76,7 +76,7 @@ def test_every_missing_or_renamed_weight_is_named(family: Published) -> None:
     for name in mapped:
         rest = {other: weight for other, weight in mapped.items() if other != name}
         if name in family.untold:
-            assert read(family.contents(rest)).backbone.config.registers == 0
+            assert read(family.contents(rest)).vit.config.registers == 0
         else:
             with pytest.raises(WeightsError, match=re.escape(f"{name}'")):
                 read(family.contents(rest))
@@ -100,7 +100,7 @@ def test_every_renamed_companion_is_named(family: Published) -> None:
     for name in family.companions or {}:
         changed = Published(
             family.name, family.layout, family.config, family.rename,
-            renamed(family.companions or {}, name), family.wrap,
+            renamed(family.companions or {}, name), family.wrap, prototypes=family.prototypes,
         )  # fmt: skip
         with pytest.raises(WeightsError, match=re.escape(f"{name}_'")):
             read(changed.contents())

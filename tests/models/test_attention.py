@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from patchwise.configs.backbone import QKVBias
 from patchwise.models.attention import Attention
 from patchwise.models.rotary import RotaryPositions
 
@@ -138,3 +139,15 @@ def test_keys_may_go_without_their_bias() -> None:
     with torch.no_grad():
         full.qkv.bias[24:48] = 0
     torch.testing.assert_close(full(tokens, rotation), without(tokens, rotation))
+
+
+@pytest.mark.parametrize("bias", ["full", "no_key", "none"])
+def test_parts_of_the_projection_are_those_of_the_whole(bias: QKVBias) -> None:
+    module = Attention(24, heads=3, bias=bias)
+    if module.qkv.bias is not None:
+        torch.nn.init.normal_(module.qkv.bias)
+    tokens = torch.randn(2, 5, 24)
+    whole = [part.transpose(1, 2).flatten(2) for part in module.project(tokens)]
+    parts = [module.queries(tokens), *module.keys_and_values(tokens)]
+    for one, other in zip(whole, parts, strict=True):
+        torch.testing.assert_close(one, other)

@@ -70,6 +70,34 @@ def test_many_points_go_through_in_parts() -> None:
     assert torch.equal(distance.argmin(dim=1), found.labels)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_spherical_centres_have_unit_length_and_points_go_by_cosine(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    lengths = 10 ** torch.randn(200, 1, generator=generator)
+    points = torch.randn(200, 4, generator=generator) * lengths
+    found = k_means(points, 7, seed=seed, spherical=True)
+    unit = points / points.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(found.centres.norm(dim=1), torch.ones(7))
+    assert torch.equal((unit @ found.centres.T).argmax(dim=1), found.labels)
+    for k in range(7):
+        mean = unit[found.labels == k].mean(dim=0)
+        torch.testing.assert_close(found.centres[k], mean / mean.norm())
+    away = (unit - found.centres[found.labels]).square().sum()
+    assert found.inertia == pytest.approx(float(away), rel=1e-5)
+
+
+def test_spherical_clusters_do_not_hear_how_long_points_are() -> None:
+    points = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    one, other = (k_means(points * size, 4, spherical=True) for size in (1.0, 64.0))
+    assert torch.equal(one.labels, other.labels)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_spherical_cluster_is_left_empty(seed: int) -> None:
+    points = torch.randn(40, 2, generator=torch.Generator().manual_seed(seed)) ** 5
+    assert len(torch.unique(k_means(points, 12, seed=seed, spherical=True).labels)) == 12
+
+
 def test_greedy_takes_the_highest_first() -> None:
     scores = torch.rand(4, 6, generator=torch.Generator().manual_seed(0))
     chosen = greedy_assignment(scores).tolist()

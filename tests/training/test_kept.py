@@ -8,10 +8,12 @@ import torch
 import patchwise
 from patchwise.configs.loader import read_config
 from patchwise.errors import CheckpointError
+from patchwise.models.filtered_vit import FilteredViT
 from patchwise.models.weights import load_backbone
 from patchwise.training.checkpoint import load_checkpoint
 from patchwise.training.folder import RunFolder
 from patchwise.training.kept import KeptBackbone, list_kept
+from tests.small_runs import small_filtered
 from tests.test_cli import TINY
 
 
@@ -32,6 +34,14 @@ def test_all_are_listed_from_first_to_last(folder: RunFolder) -> None:
     names = [str(kept.path.relative_to(folder.path)) for kept in list_kept(folder)]
     checkpoints = [f"checkpoints/step-{step:09d}.safetensors" for step in (2, 4, 6)]
     assert names == ["initial.safetensors", *checkpoints, "backbone.safetensors"]
+
+
+def test_a_filtered_backbone_is_kept_too(folder: RunFolder, tmp_path: Path) -> None:
+    path = tmp_path / "backbone.safetensors"
+    patchwise.save_backbone(small_filtered(), path)
+    backbone, step = KeptBackbone(path, is_checkpoint=False).load(read_config(folder.config))
+    assert isinstance(backbone, FilteredViT)
+    assert step is None
 
 
 def test_what_is_not_there_is_not_listed(tmp_path: Path) -> None:

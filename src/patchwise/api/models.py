@@ -22,6 +22,7 @@ from patchwise.features.subject import (
 )
 from patchwise.models.adapted import adapt, gives_output
 from patchwise.models.backbone import Backbone
+from patchwise.models.filtered_vit import FilteredViT
 from patchwise.models.vit import ViT
 from patchwise.models.weights import (
     describe_loaded,
@@ -85,9 +86,20 @@ def open_subject(
     return Subject(backbone, identity, stores=stores, memory_bytes=limit, batch=batch, notes=notes)
 
 
-def load_for_scoring(path: Path, device: str | torch.device | None = None) -> ViT:
+def load_for_scoring(path: Path, device: str | torch.device | None = None) -> ViT | FilteredViT:
     """Load a backbone to where it is scored: by default a GPU if there is one."""
     return load_backbone(path).to(device or _best_device())
+
+
+def require_plain(weights: ViT | FilteredViT, name: str | Path) -> ViT:
+    """Return weights that PW-Self and DINO can continue; ``name`` says whose they are."""
+    if not isinstance(weights, ViT):
+        raise ConfigError(
+            f"train: init must be a plain ViT for PW-Self and DINO, got '{name}', which has an "
+            f"object-aware filter; save its ViT: save_backbone(load_backbone('{name}').vit, "
+            f"'vit.safetensors')"
+        )
+    return weights
 
 
 def _open(
@@ -127,7 +139,7 @@ def _open_object(
         return model, model.identity
     if isinstance(model, Backbone) and isinstance(model, nn.Module):
         _check_float32(model)
-    if isinstance(model, ViT):
+    if isinstance(model, (ViT, FilteredViT)):
         return model, identify(model, name)
     if isinstance(model, Backbone) and gives_output(model):
         return model, identify_by_features(model, name)

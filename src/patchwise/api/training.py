@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from patchwise.api.models import require_plain
 from patchwise.api.validation import is_scored, open_validation, read_evaluations, score_table
 from patchwise.configs.loader import apply_settings, read_settings
 from patchwise.configs.run import RunConfig
@@ -180,7 +181,7 @@ def _initial_weights(init: str | Path, console: Console) -> ViT:
     note = describe_loaded(loaded)
     if note is not None:
         console.print(f"init: {note}")
-    return loaded.backbone
+    return require_plain(loaded.backbone, init)
 
 
 def _fitted(plan: Plan, fit: str | None, console: Console) -> Plan:
@@ -247,7 +248,9 @@ def _resumed_plan(
     if settings:
         config = apply_settings(config, settings)
         folder.write_config(config)
-    return make_plan(config, source, load_backbone(folder.initial)), identity.get("val")
+    return make_plan(
+        config, source, require_plain(load_backbone(folder.initial), folder.initial)
+    ), identity.get("val")
 
 
 def _identity(source: ImageSource, data: str | Path, val: str | Path | None) -> dict[str, Any]:

@@ -123,6 +123,28 @@ class ViTConfig:
         return round(self.dim * self.mlp_ratio)
 
 
+@dataclass(frozen=True)
+class FilteredViTConfig:
+    """Architecture of a vision transformer with an object-aware filter behind its last block.
+
+    Raises:
+        RangeError: ``prototypes`` is no whole number of at least 1.
+
+    Source: Wen et al. 2025, "Semantic Concentration for Self-Supervised Dense Representations
+        Learning" (CoTAP), arXiv:2509.09429.
+    """
+
+    vit: ViTConfig
+    prototypes: int = option(64, "Prototypes of objects that every patch is described by.")
+
+    def __post_init__(self) -> None:
+        if type(self.prototypes) is not int or self.prototypes < 1:
+            raise RangeError(
+                f"FilteredViTConfig: prototypes must be a whole number of at least 1, "
+                f"got {self.prototypes!r}"
+            )
+
+
 _CHOICES = {
     "interpolation": get_args(Interpolation),
     "positions": get_args(Positions),

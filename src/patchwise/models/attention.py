@@ -20,10 +20,14 @@ class QKV(nn.Linear):
     def __init__(self, dim: int) -> None:
         super().__init__(dim, 3 * dim)
 
+    def used_bias(self) -> Float[Tensor, " three_D"]:
+        """Return the bias that is added: 0 for keys."""
+        query, key, value = self.bias.chunk(3)
+        return torch.cat([query, torch.zeros_like(key), value])
+
     def forward(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B T three_D"]:
         """Return queries, keys and values side by side."""
-        query, key, value = self.bias.chunk(3)
-        return F.linear(tokens, self.weight, torch.cat([query, torch.zeros_like(key), value]))
+        return F.linear(tokens, self.weight, self.used_bias())
 
 
 class Attention(nn.Module):
@@ -74,6 +78,21 @@ class Attention(nn.Module):
         projected: Tensor = self.qkv(tokens)
         parts = projected.reshape(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         return parts[0], parts[1], parts[2]
+
+    def queries(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        """Return the queries alone, not turned; the heads lie side by side."""
+        return self._project_by(tokens, slice(0, tokens.shape[-1]))
+
+    def keys_and_values(
+        self, tokens: Float[Tensor, "B T D"]
+    ) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B T D"]]:
+        """Return keys and values without queries, not turned; the heads lie side by side."""
+        keys, values = self._project_by(tokens, slice(tokens.shape[-1], None)).chunk(2, dim=-1)
+        return keys, values
+
+    def _project_by(self, tokens: Tensor, rows: slice) -> Tensor:
+        bias = self.qkv.used_bias() if isinstance(self.qkv, QKV) else self.qkv.bias
+        return F.linear(tokens, self.qkv.weight[rows], None if bias is None else bias[rows])
 
 
 def _steps_are_faster(query: Tensor) -> bool:

@@ -8,6 +8,9 @@ Letters: B images, H W pixels, N patches, D channels, T = 1 + registers + N toke
 patches row by row.
 """
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -22,6 +25,7 @@ from patchwise.models.block import Block
 from patchwise.models.rotary import RotaryPositions, Rotation
 
 Grid = tuple[int, int]  # rows, columns
+Result = TypeVar("Result")
 
 _INIT_STD = 0.02
 
@@ -112,16 +116,10 @@ class ViT(nn.Module):
             ShapeError: height or width is not a multiple of the patch.
             RangeError: ``images`` are not floating-point numbers.
         """
-        if kept is None and self.training and self.config.drop_path:
-            rates = torch.tensor(self.config.drop_rates, device=images.device)
-            kept = torch.rand(len(images), len(rates), 2, device=images.device) >= rates[:, None]
+        kept = self.draw_kept(len(images)) if kept is None else kept
         tokens, grid = self.before_last_block(images, kept)
-        first = 1 + self.config.registers
-        rotation = self.rotation(grid)
-        to_patches = None
-        if attention:
-            to_patches = self.last_block.cls_attention(tokens, rotation)[..., first:]
-        tokens = self.norm(self._run(-1, tokens, kept, rotation))
+        left, to_patches = self.through_last_block(tokens, grid, attention=attention, kept=kept)
+        tokens, first = self.norm(left), 1 + self.config.registers
         return BackboneOutput(tokens[:, 0], tokens[:, first:], grid, to_patches)
 
     def last_blocks(
@@ -156,6 +154,34 @@ class ViT(nn.Module):
             tokens = self._run(index, tokens, kept, rotation)
         return tokens, grid
 
+    def through_last_block(
+        self,
+        tokens: Float[Tensor, "B T D"],
+        grid: Grid,
+        *,
+        attention: bool = False,
+        kept: Bool[Tensor, "B depth 2"] | None = None,
+    ) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B heads N"] | None]:
+        """Return what `before_last_block` gives after that block, without the final LayerNorm.
+
+        And the CLS attention of the block to the patches, if asked for.
+        """
+        rotation, to_patches = self.rotation(grid), None
+        if attention:
+            to_all = self.last_block.cls_attention(tokens, rotation)
+            to_patches = to_all[..., 1 + self.config.registers :]
+        return self._run(-1, tokens, kept, rotation), to_patches
+
+    def draw_kept(self, count: int) -> Bool[Tensor, "B depth 2"] | None:
+        """Draw by torch's generator what stochastic depth keeps of ``count`` images.
+
+        None in evaluation and without stochastic depth: everything.
+        """
+        if not (self.training and self.config.drop_path):
+            return None
+        rates = torch.tensor(self.config.drop_rates, device=self.device)
+        return torch.rand(count, len(rates), 2, device=self.device) >= rates[:, None]
+
     def rotation(self, grid: Grid) -> Rotation | None:
         """Return what every block needs to know of where patches lie; None if nothing."""
         return self.rope_embed(grid) if self.config.positions == "rotary" else None
@@ -184,16 +210,19 @@ class ViT(nn.Module):
     def _run(
         self, index: int, tokens: Tensor, kept: Tensor | None, rotation: Rotation | None
     ) -> Tensor:
-        block, mine = self.blocks[index], None if kept is None else kept[:, index]
-        if self.checkpointed and torch.is_grad_enabled():
-            # Nothing random happens inside a block.
-            again = checkpoint(
-                block, tokens, mine, rotation, use_reentrant=False, preserve_rng_state=False
-            )
-            assert isinstance(again, Tensor), "a block returns tokens"
-            return again
-        result: Tensor = block(tokens, mine, rotation)
-        return result
+        mine = None if kept is None else kept[:, index]
+        block: Callable[..., Tensor] = self.blocks[index]
+        return self.run_part(block, tokens, mine, rotation)
+
+    def run_part(self, part: Callable[..., Result], *inputs: object) -> Result:
+        """Return ``part(*inputs)``; what it computes on the way is kept, or computed again.
+
+        Nothing random may happen inside the part. See `checkpointed`.
+        """
+        if not (self.checkpointed and torch.is_grad_enabled()):
+            return part(*inputs)
+        again: Result = checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False)
+        return again
 
     def _check(self, images: Tensor) -> None:
         if images.ndim != 4 or images.shape[1] != 3:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from patchwise.checks import check_positive
 from patchwise.errors import RangeError, ShapeError
@@ -23,7 +24,12 @@ class Clusters:
 
 
 def k_means(
-    points: Float[Tensor, "M D"], clusters: int, *, seed: int = 0, iterations: int = 100
+    points: Float[Tensor, "M D"],
+    clusters: int,
+    *,
+    seed: int = 0,
+    iterations: int = 100,
+    spherical: bool = False,
 ) -> Clusters:
     """Group points round centres so that the squared distances to them are small.
 
@@ -34,10 +40,11 @@ def k_means(
     3. Step 2 is repeated until no point moves, or ``iterations`` times.
 
     Args:
-        points: For clusters by cosine, scale them to unit length first.
+        points: Any; spherical ones are scaled to unit length first.
         clusters: How many, K; at most as many as there are points.
         seed: Of the first centres; equal calls give equal clusters.
         iterations: The most repetitions.
+        spherical: Centres have unit length too, so that points go to that of highest cosine.
 
     Returns:
         Centres, the cluster of each point in [0, K), and what is left of the distances. Fewer
@@ -53,10 +60,12 @@ def k_means(
     """
     check_positive("k_means", clusters=clusters, iterations=iterations)
     _check(points, clusters)
+    points = F.normalize(points, dim=1) if spherical else points
     centres = _first_centres(points, clusters, seed)
     labels, distance = _nearest(points, centres)
     for _ in range(iterations):
         centres = _move(points, centres, labels, distance)
+        centres = F.normalize(centres, dim=1) if spherical else centres
         before = labels
         labels, distance = _nearest(points, centres)
         if torch.equal(before, labels):

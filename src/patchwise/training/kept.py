@@ -6,6 +6,7 @@ from pathlib import Path
 from patchwise.configs.run import RunConfig
 from patchwise.errors import CheckpointError
 from patchwise.methods import build_method
+from patchwise.models.filtered_vit import FilteredViT
 from patchwise.models.vit import ViT
 from patchwise.models.weights import load_backbone
 from patchwise.training.checkpoint import list_checkpoints, load_checkpoint
@@ -21,7 +22,7 @@ class KeptBackbone:
     path: Path
     is_checkpoint: bool  # or a file of weights alone
 
-    def load(self, config: RunConfig) -> tuple[ViT, int | None]:
+    def load(self, config: RunConfig) -> tuple[ViT | FilteredViT, int | None]:
         """Return the backbone in evaluation mode, on the CPU, and its step if the file tells.
 
         Of a checkpoint it is the method's backbone: the teacher's, where there is a teacher.

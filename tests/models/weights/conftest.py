@@ -6,9 +6,11 @@ import pytest
 from torch import nn
 
 from patchwise.configs.backbone import ViTConfig
+from patchwise.models.filtered_vit import FilteredViT
 from patchwise.models.vit import ViT
 
 MakeViT = Callable[[ViTConfig], ViT]
+MakeFiltered = Callable[[ViTConfig], FilteredViT]
 
 
 @pytest.fixture
@@ -19,5 +21,17 @@ def make_vit(redraw: Callable[[nn.Module], None]) -> MakeViT:
         vit = ViT(config)
         redraw(vit)
         return vit.eval()
+
+    return make
+
+
+@pytest.fixture
+def make_filtered(redraw: Callable[[nn.Module], None]) -> MakeFiltered:
+    """Return a function that builds a filtered ViT of redrawn weights and five prototypes."""
+
+    def make(config: ViTConfig) -> FilteredViT:
+        backbone = FilteredViT(ViT(config), 5)
+        redraw(backbone)
+        return backbone.eval()
 
     return make

@@ -14,7 +14,7 @@ from patchwise.errors import WeightsError
 from patchwise.models.vit import ViT
 from patchwise.models.weights.files import WeightsFile
 from patchwise.models.weights.folder import read_folder
-from patchwise.models.weights.load import LAYOUTS, load_backbone, recognise
+from patchwise.models.weights.load import LAYOUTS, read_backbone, recognise
 from tests.models.redrawing import redraw
 
 DIM, DEPTH, HEADS = 48, 2, 3
@@ -195,7 +195,7 @@ def largest_difference(peer: Peer, ours: ViT, grid: tuple[int, int]) -> tuple[fl
 def check_features(peer: Peer, folder: Path) -> ViT:
     """Save the peer, load it here, and compare features at all sizes; return what was loaded."""
     peer.save(folder)
-    ours = load_backbone(folder)
+    ours = read_backbone(folder).vit
     for grid in GRIDS:
         assert max(largest_difference(peer, ours, grid)) < 1e-5, grid
     return ours

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from patchwise.configs.backbone import ViTConfig
+from patchwise.models.filtered_vit import FilteredViT
 from patchwise.models.vit import ViT
 from tests.models.redrawing import redraw
 
@@ -60,21 +61,23 @@ class Published:
     left_out: tuple[str, ...] = ()  # what is said of it
     suffix: str = ".pth"
     untold: tuple[str, ...] = ()  # names without which the file is a good one of other kind
+    prototypes: int = 0  # of the filter behind the ViT; 0: there is none
 
     @cached_property
-    def vit(self) -> ViT:
-        """Return the ViT of the file."""
+    def backbone(self) -> ViT | FilteredViT:
+        """Return the backbone of the file."""
         vit = ViT(self.config)
-        redraw(vit)
+        backbone = FilteredViT(vit, self.prototypes) if self.prototypes else vit
+        redraw(backbone)
         if self.config.positions == "rotary":
             periods = vit.rope_embed.periods
             periods.mul_(1 + noise(*periods.shape).abs())
-        return vit.eval()
+        return backbone.eval()
 
     @cached_property
     def mapped(self) -> Tensors:
-        """Return the weights of `vit` under the file's names."""
-        return self.rename(dict(self.vit.state_dict()))
+        """Return the weights of `backbone` under the file's names."""
+        return self.rename(dict(self.backbone.state_dict()))
 
     def contents(self, mapped: Tensors | None = None) -> dict[str, Any]:
         """Return what the file holds; with other weights than `mapped` if they are given."""
@@ -177,6 +180,38 @@ def leopart_companions() -> Tensors:
     head["prototypes.weight"] = noise(4, 3)
     teacher = others(ViT(TINY).state_dict())
     return {**prefixed("model.", head), **prefixed("teacher.", {**teacher, **head})}
+
+
+def cotap_names(weights: Tensors) -> Tensors:
+    """Return the names of their student; the filter's norms are the last block's."""
+    last = f"blocks.{TINY.depth - 1}."
+    theirs: Tensors = {}
+    for name, weight in weights.items():
+        part, _, rest = name.partition(".")
+        if part == "filter":
+            rest = "kernel" if rest == "prototypes" else last + rest
+        theirs[f"net.model.{rest}"] = weight
+    return theirs
+
+
+def cotap_companions() -> Tensors:
+    """Return norms of blocks that nobody uses, heads, and a whole teacher."""
+    dim = TINY.dim
+    widths = {"norm_in": dim, "norm_out_patch": 2 * dim, "norm_out_cls": 2 * dim}
+    kinds = ("weight", "bias")
+    unused = {f"blocks.0.{n}.{kind}": noise(w) for n, w in widths.items() for kind in kinds}
+    layers = {f"projection_head.{i}.{kind}": noise(3) for i in (0, 2, 4) for kind in kinds}
+    layers |= {"last_layer.weight_g": noise(4, 1), "last_layer.weight_v": noise(4, 3)}
+    heads = {
+        f"projection_heads.{i}.{name}": tensor for i in (0, 1) for name, tensor in layers.items()
+    }
+    student = cotap_names(dict(FilteredViT(ViT(TINY), 3).state_dict()))
+    teacher = {n.replace("net.", "net_teacher."): noise(*w.shape) for n, w in student.items()}
+    return {
+        **prefixed("net.model.", {**unused, **heads}),
+        **prefixed("net_teacher.model.", {**unused, **heads}),
+        **teacher,
+    }
 
 
 def block_names(weights: Mapping[str, Tensor], to: str) -> Tensors:
@@ -343,6 +378,24 @@ FAMILIES = (
         bare,
         ("model.projection_head.*", "model.prototypes.weight", "teacher.*"),
         ".ckpt",
+    ),
+    Published(
+        "CoTAP",
+        "cotap",
+        TINY,
+        cotap_names,
+        cotap_companions(),
+        lightning,
+        (
+            "net_teacher.*",
+            "net.model.projection_heads.*",
+            "net.model.blocks.0.norm_in.*",
+            "net.model.blocks.0.norm_out_patch.*",
+            "net.model.blocks.0.norm_out_cls.*",
+            "callbacks.ModelCheckpoint.best_model_score",
+        ),
+        ".ckpt",
+        prototypes=3,
     ),
     Published("MAE", "mae", WIDE, same, None, lambda t: {"model": t}),
     Published(

@@ -22,7 +22,7 @@ SCALED = replace(TINY, layer_scale=1.0)
 
 def read(weights: dict[str, Tensor]) -> ViT:
     contents: dict[str, object] = {**weights}
-    return read_dino(WeightsFile(Path("x.pth"), contents)).backbone
+    return read_dino(WeightsFile(Path("x.pth"), contents)).vit
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_the_teacher_is_taken(prefix: str) -> None:
     file = WeightsFile(Path("x.pth"), {**contents, "teacher": teacher})
     assert is_dino(file)
     loaded = read_dino(file)
-    assert is_the_vit_of(loaded.backbone, teacher, f"{prefix}backbone.")
+    assert is_the_vit_of(loaded.vit, teacher, f"{prefix}backbone.")
     assert loaded.layout == "a checkpoint of DINO's training: teacher"
 
 
@@ -155,7 +155,7 @@ def test_the_teacher_is_taken(prefix: str) -> None:
 def test_the_student_is_taken_where_there_is_no_teacher(teacher: object) -> None:
     contents = {**FULL.contents(), "teacher": teacher}
     loaded = read_dino(WeightsFile(Path("x.pth"), contents))
-    assert is_the_vit_of(loaded.backbone, contents["student"], "module.backbone.")
+    assert is_the_vit_of(loaded.vit, contents["student"], "module.backbone.")
     assert loaded.layout.endswith(": student")
 
 

@@ -26,13 +26,13 @@ def file_of(weights: dict[str, Tensor]) -> WeightsFile:
 @pytest.mark.parametrize(("dim", "heads"), [(384, 6), (768, 12), (1024, 16), (1536, 24)])
 def test_heads_are_those_of_the_published_sizes(dim: int, heads: int) -> None:
     vit = ViT(replace(SCALED, depth=1, dim=dim, heads=heads, mlp_ratio=4 / dim))
-    assert read_dinov2(file_of({**vit.state_dict()})).backbone.config.heads == heads
+    assert read_dinov2(file_of({**vit.state_dict()})).vit.config.heads == heads
 
 
 def test_registers_change_how_positions_are_resized() -> None:
     for registers, rule in ((0, "dino"), (4, "size-antialias")):
         vit = ViT(replace(SCALED, registers=registers))
-        assert read_dinov2(file_of({**vit.state_dict()})).backbone.config.interpolation == rule
+        assert read_dinov2(file_of({**vit.state_dict()})).vit.config.interpolation == rule
 
 
 @pytest.mark.parametrize("mark", ["mask_token", "register_tokens", "blocks.0.mlp.w12.weight"])
@@ -64,7 +64,7 @@ def test_gated_layers_are_those_of_hugging_face(redraw: Redraw) -> None:
             weights[f"{mlp}.w12.{kind}"] = torch.cat([gate, value])
             weights[f"{mlp}.w3.{kind}"] = weights.pop(f"{mlp}.down_proj.{kind}")
     loaded = read_dinov2(file_of(weights))
-    assert loaded.backbone.config.mlp == "swiglu"
+    assert loaded.vit.config.mlp == "swiglu"
     assert loaded.left_out == ("mask_token",)
     images = torch.randn(2, 3, 24, 24)
     theirs = peer(images).last_hidden_state

@@ -54,7 +54,7 @@ def test_features_are_those_of_hugging_face(gated: bool, redraw: Redraw) -> None
         weights[".".join([*start, names[layer], kind])] = weights.pop(name)
     for name in MASKS:
         weights[name] = torch.cat([torch.ones(64), torch.zeros(64), torch.ones(64)])
-    ours = read_dinov3(file_of(weights)).backbone
+    ours = read_dinov3(file_of(weights)).vit
     assert ours.config.qkv_bias == "no_key"
     for rows, columns in ((8, 8), (5, 5), (3, 10)):
         images = torch.randn(2, 3, 4 * rows, 4 * columns)
@@ -65,7 +65,7 @@ def test_features_are_those_of_hugging_face(gated: bool, redraw: Redraw) -> None
 
 
 def test_a_mask_of_keys_makes_keys_without_bias() -> None:
-    backbone = read_dinov3(file_of(PLAIN.mapped)).backbone
+    backbone = read_dinov3(file_of(PLAIN.mapped)).vit
     assert backbone.config.qkv_bias == "no_key"
     for index in range(2):
         query, key, value = backbone.state_dict()[f"blocks.{index}.attn.qkv.bias"].chunk(3)
@@ -80,7 +80,7 @@ def test_a_mask_of_keys_makes_keys_without_bias() -> None:
 def test_any_other_mask_is_multiplied(block: int, at: int) -> None:
     mask = PLAIN.mapped[MASKS[block]].clone()
     mask[at] = 0.5
-    ours = read_dinov3(file_of({**PLAIN.mapped, MASKS[block]: mask})).backbone
+    ours = read_dinov3(file_of({**PLAIN.mapped, MASKS[block]: mask})).vit
     assert ours.config.qkv_bias == "full"
     bias = f"blocks.{block}.attn.qkv.bias"
     torch.testing.assert_close(ours.state_dict()[bias], PLAIN.mapped[bias] * mask, rtol=0, atol=0)
@@ -88,20 +88,20 @@ def test_any_other_mask_is_multiplied(block: int, at: int) -> None:
 
 def test_without_masks_the_whole_bias_counts() -> None:
     weights = {name: weight for name, weight in PLAIN.mapped.items() if name not in MASKS}
-    ours = read_dinov3(file_of(weights)).backbone
+    ours = read_dinov3(file_of(weights)).vit
     assert ours.config.qkv_bias == "full"
     name = "blocks.1.attn.qkv.bias"
     assert torch.equal(ours.state_dict()[name], weights[name])
 
 
 def test_the_largest_has_no_bias_and_wider_heads() -> None:
-    config = read_dinov3(file_of(LARGEST.mapped)).backbone.config
+    config = read_dinov3(file_of(LARGEST.mapped)).vit.config
     assert (config.qkv_bias, config.heads, config.dim) == ("none", 2, 256)
     assert len(LARGEST.mapped["rope_embed.periods"]) == 32
 
 
 def test_every_norm_has_the_eps_of_the_hub() -> None:
-    backbone = read_dinov3(file_of(PLAIN.mapped)).backbone
+    backbone = read_dinov3(file_of(PLAIN.mapped)).vit
     norms = [module for module in backbone.modules() if isinstance(module, nn.LayerNorm)]
     assert len(norms) == 5
     assert {norm.eps for norm in norms} == {1e-5}

@@ -90,7 +90,7 @@ def test_a_model_may_be_saved_in_several_ways(form: str, tmp_path: Path) -> None
         torch.save(tensors, tmp_path / "pytorch_model.bin")
     else:
         save_file({n: t.bfloat16() for n, t in tensors.items()}, path)
-    ours = read_backbone(tmp_path).backbone
+    ours = read_backbone(tmp_path).vit
     assert {weight.dtype for weight in ours.state_dict().values()} == {torch.float32}
     worst = max(max(largest_difference(peer, ours, grid)) for grid in GRIDS[:2])
     assert worst < 0.2 if form == "bfloat16" else worst < 1e-5

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from patchwise.errors import WeightsError
 from patchwise.models.weights.hub import download, names_hub
-from patchwise.models.weights.load import load_backbone
+from patchwise.models.weights.load import load_backbone, read_backbone
 from tests.models.weights.peers import largest_difference, transformers_peer
 
 huggingface_hub: Any = pytest.importorskip("huggingface_hub")
@@ -109,7 +109,7 @@ def test_what_is_in_the_cache_needs_no_network(revision: str, cache: Path) -> No
     peer = transformers_peer("Dinov2")
     peer.save(put(cache, "owner/tiny", revision=revision))
     name = "hub:owner/tiny" if revision == "main" else f"hub:owner/tiny@{revision}"
-    assert max(largest_difference(peer, load_backbone(name), (4, 8))) < 1e-5
+    assert max(largest_difference(peer, read_backbone(name).vit, (4, 8))) < 1e-5
 
 
 def test_nothing_of_the_hub_is_imported_for_files() -> None:

@@ -63,15 +63,13 @@ def test_what_is_left_out_is_said(name: str, left_out: tuple[str, ...], tmp_path
 
 def test_options_that_are_missing_are_those_of_transformers(file: WeightsFile) -> None:
     bare = without_options(file, "layer_norm_eps", "qkv_bias", "hidden_act", "use_swiglu_ffn")
-    assert read_huggingface_dinov2(bare).backbone.config == (
-        read_huggingface_dinov2(file).backbone.config
-    )
+    assert read_huggingface_dinov2(bare).vit.config == (read_huggingface_dinov2(file).vit.config)
 
 
 def test_training_leaves_no_trace(file: WeightsFile) -> None:
     changed = with_options(file, drop_path_rate=0.5, hidden_dropout_prob=0.5, layerscale_value=7.0)
     images = torch.randn(1, 3, 16, 16)
-    plain, other = (read_huggingface_dinov2(f).backbone for f in (file, changed))
+    plain, other = (read_huggingface_dinov2(f).vit for f in (file, changed))
     assert torch.equal(plain(images).patches, other.train()(images).patches)
 
 
@@ -101,4 +99,4 @@ def test_other_options_are_refused_by_name(
 def test_the_activation_of_a_gated_layer_is_never_the_option(tmp_path: Path) -> None:
     """As in transformers, where it is SiLU whatever hidden_act says."""
     file = with_options(saved("Dinov2, SwiGLU", tmp_path), hidden_act="relu")
-    assert read_huggingface_dinov2(file).backbone.config.mlp == "swiglu"
+    assert read_huggingface_dinov2(file).vit.config.mlp == "swiglu"

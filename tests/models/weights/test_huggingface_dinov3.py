@@ -52,15 +52,15 @@ def test_models_for_a_task_hold_the_same_weights(prefix: str, file: WeightsFile)
     loaded = read_huggingface_dinov3(WeightsFile(file.path, contents | head, config=file.config))
     assert set(loaded.left_out) == {f"{prefix}embeddings.mask_token", "classifier.*"}
     images = torch.randn(1, 3, 16, 24)
-    plain = read_huggingface_dinov3(file).backbone
-    assert torch.equal(loaded.backbone(images).patches, plain(images).patches)
+    plain = read_huggingface_dinov3(file).vit
+    assert torch.equal(loaded.vit(images).patches, plain(images).patches)
 
 
 def test_options_that_are_missing_are_those_of_transformers(file: WeightsFile) -> None:
     names = ("query_bias", "key_bias", "value_bias", "proj_bias", "mlp_bias")
     more = ("use_gated_mlp", "layer_norm_eps", "rope_theta", "hidden_act")
-    bare = read_huggingface_dinov3(without_options(file, *names, *more)).backbone
-    whole = read_huggingface_dinov3(file).backbone
+    bare = read_huggingface_dinov3(without_options(file, *names, *more)).vit
+    whole = read_huggingface_dinov3(file).vit
     assert bare.config == whole.config
     assert bare.config.norm_eps == 1e-5
     assert torch.equal(bare.rope_embed.periods, whole.rope_embed.periods)
@@ -71,13 +71,13 @@ def test_training_leaves_no_trace(file: WeightsFile) -> None:
         file, drop_path_rate=0.5, attention_dropout=0.5, pos_embed_rescale=3.0, pos_embed_shift=1.0
     )
     images = torch.randn(1, 3, 16, 16)
-    plain, other = (read_huggingface_dinov3(f).backbone for f in (file, changed))
+    plain, other = (read_huggingface_dinov3(f).vit for f in (file, changed))
     assert torch.equal(plain(images).patches, other.train()(images).patches)
 
 
 def test_the_periods_are_those_of_the_base(file: WeightsFile) -> None:
     changed = with_options(file, rope_theta=16)
-    periods = read_huggingface_dinov3(changed).backbone.rope_embed.periods
+    periods = read_huggingface_dinov3(changed).vit.rope_embed.periods
     torch.testing.assert_close(periods, torch.tensor([1.0, 2.0, 4.0, 8.0]))
 
 

@@ -51,16 +51,16 @@ def test_what_is_left_out_is_said(file: WeightsFile, tmp_path: Path) -> None:
 
 def test_options_that_are_missing_are_those_of_transformers(file: WeightsFile) -> None:
     bare = without_options(file, "layer_norm_eps", "qkv_bias", "hidden_act", "num_channels")
-    assert read_huggingface_vit(bare).backbone.config.norm_eps == 1e-12
+    assert read_huggingface_vit(bare).vit.config.norm_eps == 1e-12
     msn = read_huggingface_vit(with_options(bare, model_type="vit_msn"))
-    assert msn.backbone.config.norm_eps == 1e-6
-    assert msn.backbone.config.qkv_bias == "full"
+    assert msn.vit.config.norm_eps == 1e-6
+    assert msn.vit.config.qkv_bias == "full"
 
 
 def test_training_leaves_no_trace(file: WeightsFile) -> None:
     changed = with_options(file, hidden_dropout_prob=0.5, attention_probs_dropout_prob=0.5)
     images = torch.randn(1, 3, 16, 16)
-    plain, other = (read_huggingface_vit(f).backbone for f in (file, changed))
+    plain, other = (read_huggingface_vit(f).vit for f in (file, changed))
     assert torch.equal(plain(images).patches, other.train()(images).patches)
 
 
@@ -96,7 +96,7 @@ def test_other_options_are_refused_by_name(
 
 def test_options_that_change_features_without_a_shape_are_honoured(file: WeightsFile) -> None:
     images = torch.randn(1, 3, 24, 24)
-    plain = read_huggingface_vit(file).backbone(images).patches
+    plain = read_huggingface_vit(file).vit(images).patches
     for option in ({"layer_norm_eps": 0.1}, {"num_attention_heads": 6}):
-        changed = read_huggingface_vit(with_options(file, **option)).backbone(images).patches
+        changed = read_huggingface_vit(with_options(file, **option)).vit(images).patches
         assert (changed - plain).abs().max() > 1e-2

@@ -23,7 +23,7 @@ def file_of(contents: dict[str, object]) -> WeightsFile:
 def test_the_teacher_of_a_run_is_taken() -> None:
     loaded = read_ibot(file_of(FULL.contents()))
     for name, weight in loaded.backbone.state_dict().items():
-        assert torch.equal(weight, FULL.vit.state_dict()[name])
+        assert torch.equal(weight, FULL.backbone.state_dict()[name])
     assert loaded.layout == "a checkpoint of iBOT's training: teacher"
 
 
@@ -32,7 +32,7 @@ def test_the_student_may_hide_patches() -> None:
     masked = "module.backbone.masked_embed"
     loaded = read_ibot(file_of({"student": {**student, masked: torch.ones(1, 192)}}))
     assert loaded.left_out == (masked,)
-    assert torch.equal(loaded.backbone.norm.bias, student["module.backbone.norm.bias"])
+    assert torch.equal(loaded.vit.norm.bias, student["module.backbone.norm.bias"])
 
 
 @pytest.mark.parametrize(

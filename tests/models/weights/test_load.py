@@ -11,6 +11,7 @@ from torch import nn
 
 from patchwise.configs.backbone import ViTConfig
 from patchwise.errors import ChoiceError, ConfigError, WeightsError
+from patchwise.models.filtered_vit import FilteredViT
 from patchwise.models.vit import ViT
 from patchwise.models.weights import (
     describe_loaded,
@@ -67,9 +68,9 @@ def test_a_backbone_outlives_its_file(name: str, make_vit: MakeViT, tmp_path: Pa
 def test_a_text_may_name_the_layout(make_vit: MakeViT, tmp_path: Path) -> None:
     torch.save(make_vit(TINY).state_dict(), tmp_path / "weights.pth")
     plain = f"{tmp_path / 'weights.pth'}"
-    assert load_backbone(plain).config.interpolation == "dino"
+    assert read_backbone(plain).vit.config.interpolation == "dino"
     for path, layout in ((f"timm:{plain}", None), (plain, "timm"), (f"timm:{plain}", "timm")):
-        assert load_backbone(path, layout=layout).config.interpolation == "size-antialias"
+        assert read_backbone(path, layout=layout).vit.config.interpolation == "size-antialias"
 
 
 def test_layouts_and_paths_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +127,7 @@ def test_two_layouts_are_refused() -> None:
 
 @pytest.mark.bad_input
 def test_an_unknown_layout_is_named() -> None:
-    with pytest.raises(ChoiceError, match=r"layout must be one of dino, .*, got 'tim'"):
+    with pytest.raises(ChoiceError, match=r"layout must be one of cotap, .*, got 'tim'"):
         load_backbone("a.pth", layout="tim")
 
 
@@ -137,6 +138,19 @@ def test_another_format_under_a_named_layout_is_refused(make_vit: MakeViT, tmp_p
     for layout in ("patchwise", "dinov3", "mae", "mocov3", "leopart", "mugs", "ibot"):
         with pytest.raises(WeightsError, match=r"load_backbone: .*weights\.pth' must "):
             load_backbone(path, layout=layout)
+
+
+def test_a_filtered_backbone_and_the_plain_one_within_are_both_saved(
+    make_filtered: Callable[[ViTConfig], FilteredViT], tmp_path: Path
+) -> None:
+    backbone = make_filtered(replace(TINY, dim=24))
+    save_backbone(backbone, tmp_path / "filtered.safetensors")
+    save_backbone(backbone.vit, tmp_path / "plain.safetensors")
+    filtered, plain = (load_backbone(tmp_path / f"{n}.safetensors") for n in ("filtered", "plain"))
+    images = torch.randn(2, 3, 8, 20)
+    assert torch.equal(filtered(images).patches, backbone(images).patches)
+    assert torch.equal(plain(images).patches, backbone.vit(images).patches)
+    assert (filtered.dim, plain.dim) == (48, 24)
 
 
 @pytest.mark.bad_input
@@ -150,5 +164,5 @@ def test_our_own_file_without_its_header_is_refused(make_vit: MakeViT, tmp_path:
 
 @pytest.mark.bad_input
 def test_only_a_vit_is_saved(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="backbone must be a ViT, got Linear"):
+    with pytest.raises(WeightsError, match="backbone must be a ViT or a FilteredViT, got Linear"):
         save_backbone(nn.Linear(2, 2), tmp_path / "backbone.safetensors")  # type: ignore[arg-type]

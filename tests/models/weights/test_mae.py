@@ -21,7 +21,7 @@ def file_of(dim: int, heads: int) -> WeightsFile:
 
 @pytest.mark.parametrize(("dim", "heads"), [(768, 12), (1024, 16), (1280, 16)])
 def test_heads_are_those_of_the_published_sizes(dim: int, heads: int) -> None:
-    config = read_mae(file_of(dim, heads)).backbone.config
+    config = read_mae(file_of(dim, heads)).vit.config
     assert config.heads == heads
     assert config.interpolation == "size"
 

@@ -19,7 +19,7 @@ MOCO = next(family for family in FAMILIES if family.name == "MoCo-v3")
 def test_heads_are_those_of_the_published_sizes(dim: int, heads: int) -> None:
     vit = ViT(replace(WIDE, dim=dim, heads=heads, mlp_ratio=4 / dim))
     weights = {f"module.base_encoder.{name}": weight for name, weight in vit.state_dict().items()}
-    config = read_mocov3(WeightsFile(Path("x.pth"), {"state_dict": weights})).backbone.config
+    config = read_mocov3(WeightsFile(Path("x.pth"), {"state_dict": weights})).vit.config
     assert config.heads == heads
     assert config.interpolation == "size"
 

@@ -21,7 +21,7 @@ def file_of(contents: dict[str, object]) -> WeightsFile:
 def test_relation_blocks_change_nothing() -> None:
     loaded = read_mugs(file_of(MUGS.contents()))
     assert loaded.left_out == ("relation_blocks.*",)
-    assert loaded.backbone.config.depth == 2
+    assert loaded.vit.config.depth == 2
     for name, weight in loaded.backbone.state_dict().items():
         assert torch.equal(weight, MUGS.mapped[name])
 
@@ -31,7 +31,7 @@ def test_without_relation_blocks_the_file_is_that_of_ibot() -> None:
     assert not is_mugs(file)
     assert recognise(file) is LAYOUTS["ibot"]
     named, found = read_mugs(file), LAYOUTS["ibot"].read(file)
-    assert named.backbone.config == found.backbone.config
+    assert named.vit.config == found.backbone.config
 
 
 def test_relation_blocks_without_a_backbone_are_not_mugs() -> None:

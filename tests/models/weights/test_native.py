@@ -13,11 +13,13 @@ from safetensors.torch import save_file
 
 from patchwise.configs.backbone import Interpolation, ViTConfig
 from patchwise.errors import WeightsError
+from patchwise.models.filtered_vit import FilteredViT
 from patchwise.models.vit import ViT
 from patchwise.models.weights.files import WeightsFile, read_weights_file
 from patchwise.models.weights.native import is_native, read_native, write_native
 
 MakeViT = Callable[[ViTConfig], ViT]
+MakeFiltered = Callable[[ViTConfig], FilteredViT]
 PLAIN = ViTConfig(dim=24, depth=2, heads=3, patch_px=4, image_px=16)
 RICH = replace(PLAIN, registers=2, layer_scale=0.1, drop_path=0.3, mlp_ratio=8 / 3)
 ROTARY = replace(PLAIN, positions="rotary", mlp="swiglu", qkv_bias="no_key", norm_eps=1e-5)
@@ -61,6 +63,28 @@ def test_what_is_read_is_what_was_written(
     assert os.listdir(tmp_path) == [path.name]
 
 
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_filtered_backbone_is_read_as_it_was_written(
+    config: ViTConfig, make_filtered: MakeFiltered, tmp_path: Path
+) -> None:
+    backbone, path = make_filtered(config), tmp_path / "backbone.safetensors"
+    write_native(backbone, path)
+    header = header_of(path)
+    assert (header["format_version"], header["kind"]) == (2, "filtered_vit")
+    state = torch.get_rng_state()
+    back = read_native(read_weights_file(path)).backbone
+    assert torch.equal(torch.get_rng_state(), state)
+    assert isinstance(back, FilteredViT)
+    assert not back.training
+    assert back.config == backbone.config
+    assert list(back.state_dict()) == list(backbone.state_dict())
+    images = torch.randn(2, 3, 20, 12)
+    for name in ("cls", "patches"):
+        assert torch.equal(getattr(back(images), name), getattr(backbone(images), name))
+        assert torch.equal(getattr(back.vit(images), name), getattr(backbone.vit(images), name))
+    assert os.listdir(tmp_path) == [path.name]
+
+
 def test_the_same_backbone_gives_the_same_bytes(make_vit: MakeViT, tmp_path: Path) -> None:
     paths = [tmp_path / f"{i}.safetensors" for i in range(2)]
     for path in paths:
@@ -89,7 +113,7 @@ def test_weights_that_share_memory_are_written_whole(make_vit: MakeViT, tmp_path
     vit.norm.weight = vit.last_block.norm2.weight
     write_native(vit, tmp_path / "backbone.safetensors")
     back = read_native(read_weights_file(tmp_path / "backbone.safetensors")).backbone
-    assert torch.equal(back.norm.weight, vit.norm.weight)
+    assert torch.equal(back.state_dict()["norm.weight"], vit.norm.weight)
 
 
 @pytest.mark.parametrize("moment", ["fsync", "replace"])
@@ -166,7 +190,7 @@ def test_a_missing_or_unknown_option_is_named(file: WeightsFile) -> None:
     [
         ({"format_version": 3}, "a format version of at most 2, got 3; use the patchwise version"),
         ({"format_version": "1"}, "a format version of at most 2, got '1'"),
-        ({"kind": "swin"}, "must be of kind 'vit', got 'swin'"),
+        ({"kind": "swin"}, "must be of kind 'vit' or 'filtered_vit', got 'swin'"),
         ({"config": [1]}, r"must be a table of options, got \[1\]"),
     ],
 )
@@ -175,6 +199,32 @@ def test_a_header_of_another_kind_is_refused(
 ) -> None:
     with pytest.raises(WeightsError, match=message):
         read_native(with_header(file, header_of(file.path) | change))
+
+
+@pytest.mark.bad_input
+def test_a_filtered_file_that_does_not_fit_is_refused(
+    make_filtered: MakeFiltered, tmp_path: Path
+) -> None:
+    write_native(make_filtered(RICH), tmp_path / "backbone.safetensors")
+    file = read_weights_file(tmp_path / "backbone.safetensors")
+    header = header_of(file.path)
+    for change, message in [
+        ({"vit": 3, "prototypes": 5}, "config of .* must be a table of options, got 3"),
+        ({"prototypes": 5}, "options vit, prototypes, got 'vit' missing or unknown"),
+        ({**header["config"], "heads": 2}, "got 'heads' missing or unknown"),
+        ({**header["config"], "prototypes": 0}, "prototypes must be a whole number of at least 1"),
+        ({**header["config"], "prototypes": 4}, r"'filter.prototypes \(5, 24, 3, 3\) for \(4, 24"),
+        ({**header["config"], "vit": {"dim": 24}}, "missing or unknown"),
+        ([1], r"must be a table of options, got \[1\]"),
+    ]:
+        with pytest.raises(WeightsError, match=message):
+            read_native(with_header(file, {**header, "config": change}))
+    with pytest.raises(WeightsError, match=r"got 'depth', .* missing or unknown"):
+        read_native(with_header(file, {**header, "kind": "vit"}))
+    for name in ("filter.prototypes", "filter.norm_out_cls.bias", "vit.norm.weight"):
+        rest = {other: tensor for other, tensor in file.contents.items() if other != name}
+        with pytest.raises(WeightsError, match=f"missing '{name}'$"):
+            read_native(WeightsFile(file.path, rest, file.metadata))
 
 
 @pytest.mark.bad_input

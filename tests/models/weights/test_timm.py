@@ -100,7 +100,7 @@ def test_heads_are_those_of_every_timm_model_that_can_be_read(
         with torch.device("meta"):
             weights = ViT(vit).state_dict()
         zeros = {n: torch.zeros(()).expand(w.shape) for n, w in weights.items()}
-        assert read_timm(file_of(zeros)).backbone.config.heads == heads
+        assert read_timm(file_of(zeros)).vit.config.heads == heads
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_any_mark_makes_it_timms(mark: str) -> None:
 def test_without_a_mark_it_is_taken_for_dinos_and_the_layout_can_be_named() -> None:
     file = file_of(PLAIN.mapped)
     assert recognise(file) is LAYOUTS["dino"]
-    found, named = (LAYOUTS[name].read(file).backbone.config for name in ("dino", "timm"))
+    found, named = (LAYOUTS[name].read(file).vit.config for name in ("dino", "timm"))
     assert found == replace(TIMM, interpolation="dino")
     assert named == TIMM
 

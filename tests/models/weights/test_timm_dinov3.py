@@ -53,12 +53,12 @@ def test_heads_are_those_of_the_architecture(architecture: str, heads: int) -> N
         architecture.partition(".")[0], embed_dim=128, depth=1, num_heads=heads
     )
     file = WeightsFile(Path("x"), peer.state_dict(), config={"architecture": architecture})
-    assert read_timm_dinov3(file, Options(file.path, {})).backbone.config.heads == heads
+    assert read_timm_dinov3(file, Options(file.path, {})).vit.config.heads == heads
 
 
 def test_periods_are_those_of_the_base(file: WeightsFile) -> None:
     changed = read_timm_folder(with_arguments(file, rope_temperature=16.0))
-    periods = changed.backbone.rope_embed.periods
+    periods = changed.vit.rope_embed.periods
     torch.testing.assert_close(periods, torch.tensor([1.0, 2.0, 4.0, 8.0]))
 
 

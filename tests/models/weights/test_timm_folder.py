@@ -49,8 +49,8 @@ def test_it_is_known_by_its_config(file: WeightsFile) -> None:
 
 
 def test_heads_are_those_of_the_arguments(file: WeightsFile) -> None:
-    assert read_timm_folder(file).backbone.config.heads == 3
-    other = read_timm_folder(with_arguments(file, num_heads=6)).backbone
+    assert read_timm_folder(file).vit.config.heads == 3
+    other = read_timm_folder(with_arguments(file, num_heads=6)).vit
     assert other.config.heads == 6
     bare = with_options(file, model_args={})
     with pytest.raises(WeightsError, match=r"dim of .* must be one of 192, .*got 48; the number"):
@@ -60,7 +60,7 @@ def test_heads_are_those_of_the_arguments(file: WeightsFile) -> None:
 def test_arguments_of_training_and_of_the_classifier_change_nothing(file: WeightsFile) -> None:
     changed = with_arguments(file, drop_path_rate=0.5, num_classes=3, global_pool="avg")
     images = torch.randn(1, 3, 16, 16)
-    plain, other = (read_timm_folder(f).backbone for f in (file, changed))
+    plain, other = (read_timm_folder(f).vit for f in (file, changed))
     assert torch.equal(plain(images).patches, other.train()(images).patches)
 
 

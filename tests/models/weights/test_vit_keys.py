@@ -56,7 +56,7 @@ def test_weights_are_loaded_and_what_is_left_out_is_said() -> None:
     )
     assert loaded.left_out == ("net.head.*", "optimizer.*")
     assert loaded.layout == "a test"
-    assert torch.equal(loaded.backbone.norm.bias, keys.tensors["net.norm.bias"])
+    assert torch.equal(loaded.vit.norm.bias, keys.tensors["net.norm.bias"])
 
 
 def test_origins_are_names_without_the_prefix() -> None:
@@ -68,7 +68,7 @@ def test_origins_are_names_without_the_prefix() -> None:
         return Origin(("a", "b") if name == "norm.weight" else (name,))
 
     loaded = replace(keys, tensors=tensors).load(CONFIG, origin=origin)
-    assert torch.equal(loaded.backbone.norm.weight, keys.tensors["net.norm.weight"])
+    assert torch.equal(loaded.vit.norm.weight, keys.tensors["net.norm.weight"])
 
 
 def test_weights_are_found_by_our_names() -> None:

@@ -4,13 +4,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from patchwise.configs.backbone import ViTConfig
 from patchwise.errors import WeightsError
-from patchwise.models.vit import ViT
 from patchwise.models.weights.files import first_names
 
 
@@ -27,6 +26,7 @@ class Origin:
     join: Callable[..., Tensor] = one_over_the_other  # of the tensors, in that order
 
 
+Built = TypeVar("Built", bound=nn.Module)
 Translate = Callable[[str], Origin]
 """From the name of a weight of ours to where it comes from."""
 
@@ -36,33 +36,25 @@ def same_name(name: str) -> Origin:
     return Origin((name,))
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A ViT with the weights of a file."""
-
-    vit: ViT
-    left_out: tuple[str, ...] = ()  # names of the file's tensors that no feature needs
-
-
-def build_vit(
-    config: ViTConfig,
+def build(
+    make: Callable[[], Built],
     tensors: Mapping[str, Tensor],
     *,
     path: Path,
     source: str,
     origin: Translate = same_name,
     unused: Sequence[str] = (),
-) -> Fitted:
-    """Return a ViT in evaluation mode with copies of these weights, in float32.
+) -> tuple[Built, tuple[str, ...]]:
+    """Return a backbone in evaluation mode with copies of these weights, in float32.
 
-    Draws no random numbers.
+    And the names of the file's tensors that were left out. Draws no random numbers.
 
     Args:
-        config: Architecture, as the file says or as its shapes tell.
+        make: Makes the backbone, with any weights.
         tensors: Weights by the file's names.
         path: Of the file, for messages.
         source: Name of the format that was tried, for messages.
-        origin: Where each weight of the ViT comes from.
+        origin: Where each weight of the backbone comes from.
         unused: Regular expressions; tensors whose whole name fits one are left out.
 
     Raises:
@@ -70,8 +62,8 @@ def build_vit(
             floating-point numbers, or holds NaN or infinity. Names are those of the file.
     """
     with torch.device("meta"):  # no memory and no random numbers for weights that are replaced
-        vit = ViT(config)
-    expected = vit.state_dict()
+        built = make()
+    expected = built.state_dict()
     origins = {name: origin(name) for name in expected}
     wanted = [theirs for each in origins.values() for theirs in each.names]
     left_out = [n for n in tensors if n not in wanted and _fits_any(n, unused)]
@@ -92,8 +84,8 @@ def build_vit(
     weights = {n: _copy(tensor) for n, tensor in joined.items() if tensor is not None}
     check_finite("load_backbone", used, path=path)
     check_finite("load_backbone", weights, path=path)  # float32 has fewer numbers than float64
-    vit.load_state_dict(weights, assign=True)
-    return Fitted(vit.eval(), tuple(left_out))
+    built.load_state_dict(weights, assign=True)
+    return built.eval(), tuple(left_out)
 
 
 def check_finite(caller: str, tensors: Mapping[str, Tensor], *, path: Path) -> None:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from patchwise.models.filtered_vit import FilteredViT
 from patchwise.models.vit import ViT
 from patchwise.models.weights.files import WeightsFile
 
@@ -12,10 +13,15 @@ from patchwise.models.weights.files import WeightsFile
 class Loaded:
     """A backbone, and what is known of where it came from."""
 
-    backbone: ViT  # in evaluation mode, float32, on the CPU
+    backbone: ViT | FilteredViT  # in evaluation mode, float32, on the CPU
     layout: str  # in words
     # What of the file no feature needs: names of tensors, or their common beginning and ".*".
     left_out: tuple[str, ...] = ()
+
+    @property
+    def vit(self) -> ViT:
+        """The plain ViT: the backbone, or what is before its filter."""
+        return self.backbone if isinstance(self.backbone, ViT) else self.backbone.vit
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ from pathlib import Path
 from patchwise.checks import check_choice
 from patchwise.errors import ConfigError, WeightsError
 from patchwise.models.backbone import Backbone
+from patchwise.models.filtered_vit import FilteredViT
 from patchwise.models.vit import ViT
+from patchwise.models.weights.cotap import COTAP
 from patchwise.models.weights.dino import DINO
 from patchwise.models.weights.dinov2 import DINOV2
 from patchwise.models.weights.dinov3 import DINOV3
@@ -34,6 +36,7 @@ LAYOUTS: dict[str, Layout] = {
     "timm": TIMM,
     "mae": MAE,
     "mocov3": MOCOV3,
+    "cotap": COTAP,
     "leopart": LEOPART,
     "mugs": MUGS,
     "ibot": IBOT,
@@ -41,7 +44,7 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-def load_backbone(path: str | Path, *, layout: str | None = None) -> ViT:
+def load_backbone(path: str | Path, *, layout: str | None = None) -> ViT | FilteredViT:
     """Return the backbone of a weights file, in evaluation mode, float32, on the CPU.
 
     Args:
@@ -101,11 +104,13 @@ def save_backbone(backbone: Backbone, path: str | Path) -> None:
     """Write weights and architecture into one .safetensors file, whole or not at all.
 
     Raises:
-        WeightsError: ``backbone`` is no ViT or has weights that are not finite, or the file cannot
-            be written.
+        WeightsError: ``backbone`` is no ViT, filtered or not, or has weights that are not finite,
+            or the file cannot be written.
     """
-    if not isinstance(backbone, ViT):
-        raise WeightsError(f"save_backbone: backbone must be a ViT, got {type(backbone).__name__}")
+    if not isinstance(backbone, (ViT, FilteredViT)):
+        raise WeightsError(
+            f"save_backbone: backbone must be a ViT or a FilteredViT, got {type(backbone).__name__}"
+        )
     write_native(backbone, Path(path))
 
 

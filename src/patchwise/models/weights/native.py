@@ -1,30 +1,33 @@
 """Our own format: one safetensors file that holds the weights and all that is needed to use them.
 
-The metadata has one entry, ``patchwise``: JSON with ``format_version``, ``kind`` of model and
-``config``, the fields of its configuration. Version 1 did not yet have the options that are named
-in `_ADDED`; its files have their defaults.
+The metadata has one entry, ``patchwise``: JSON with ``format_version``, ``kind`` of model, ``vit``
+or ``filtered_vit``, and ``config``, the fields of its configuration. Version 1 did not yet have the
+options that are named in `_ADDED`; its files have their defaults.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
 
-from patchwise.configs.backbone import ViTConfig
+from patchwise.configs.backbone import FilteredViTConfig, ViTConfig
 from patchwise.errors import PatchwiseError, WeightsError
 from patchwise.files import atomic_path
+from patchwise.models.filtered_vit import FilteredViT
 from patchwise.models.vit import ViT
 from patchwise.models.weights.files import WeightsFile, first_names
-from patchwise.models.weights.fitting import build_vit, check_finite
+from patchwise.models.weights.fitting import build, check_finite
 from patchwise.models.weights.layout import Layout, Loaded
+
+Config = TypeVar("Config", ViTConfig, FilteredViTConfig)
 
 _ENTRY = "patchwise"
 _VERSION = 2
 _ADDED = ("positions", "mlp", "qkv_bias", "norm_eps")  # to the options, in version 2
-_KIND = "vit"
+_PLAIN, _FILTERED = "vit", "filtered_vit"  # kinds
 _SOURCE = "a patchwise backbone"
 
 
@@ -43,12 +46,12 @@ def read_native(file: WeightsFile) -> Loaded:
     known = [field.name for field in fields(ViTConfig)]
     if header["format_version"] == 1:
         known = [name for name in known if name not in _ADDED]
-    config = _parse_config(file.path, header["config"], known)
-    fitted = build_vit(config, file.tensors(_SOURCE), path=file.path, source=_SOURCE)
-    return Loaded(fitted.vit, _SOURCE)
+    make = _maker(header["kind"], header["config"], file.path, known)
+    backbone, _ = build(make, file.tensors(_SOURCE), path=file.path, source=_SOURCE)
+    return Loaded(backbone, _SOURCE)
 
 
-def write_native(vit: ViT, path: Path) -> None:
+def write_native(backbone: ViT | FilteredViT, path: Path) -> None:
     """Write weights and architecture. An older file is replaced whole or, on failure, kept.
 
     Raises:
@@ -58,10 +61,11 @@ def write_native(vit: ViT, path: Path) -> None:
         raise WeightsError(f"save_backbone: path must end in .safetensors, got '{path}'")
     weights = {  # clones, for safetensors refuses weights that share memory
         name: weight.detach().cpu().contiguous().clone()
-        for name, weight in vit.state_dict().items()
+        for name, weight in backbone.state_dict().items()
     }
     check_finite("save_backbone", weights, path=path)
-    header = {"format_version": _VERSION, "kind": _KIND, "config": asdict(vit.config)}
+    kind = _PLAIN if isinstance(backbone, ViT) else _FILTERED
+    header = {"format_version": _VERSION, "kind": kind, "config": asdict(backbone.config)}
     metadata = {_ENTRY: json.dumps(header, sort_keys=True)}
     try:
         with atomic_path(path) as temporary:
@@ -95,14 +99,31 @@ def _parse_header(file: WeightsFile) -> Mapping[str, Any]:
             f"load_backbone: '{file.path}' must have a format version of at most {_VERSION}, "
             f"got {header['format_version']!r}; use the patchwise version that wrote it or a newer"
         )
-    if header["kind"] != _KIND:
+    if header["kind"] not in (_PLAIN, _FILTERED):
         raise WeightsError(
-            f"load_backbone: '{file.path}' must be of kind '{_KIND}', got {header['kind']!r}"
+            f"load_backbone: '{file.path}' must be of kind '{_PLAIN}' or '{_FILTERED}', "
+            f"got {header['kind']!r}"
         )
     return header
 
 
-def _parse_config(path: Path, values: object, known: Sequence[str]) -> ViTConfig:
+def _maker(
+    kind: str, values: object, path: Path, known: Sequence[str]
+) -> Callable[[], ViT | FilteredViT]:
+    """Return what makes a backbone of the header's configuration; ``known``: the ViT's options."""
+    if kind == _PLAIN:
+        config = _parse_config(ViTConfig, path, values, known)
+        return lambda: ViT(config)
+    if isinstance(values, dict) and "vit" in values:
+        values = {**values, "vit": _parse_config(ViTConfig, path, values["vit"], known)}
+    options = [field.name for field in fields(FilteredViTConfig)]
+    filtered = _parse_config(FilteredViTConfig, path, values, options)
+    return lambda: FilteredViT(ViT(filtered.vit), filtered.prototypes)
+
+
+def _parse_config(
+    kind: Callable[..., Config], path: Path, values: object, known: Sequence[str]
+) -> Config:
     if not isinstance(values, dict):
         raise WeightsError(
             f"load_backbone: config of '{path}' must be a table of options, got {values!r}"
@@ -114,7 +135,7 @@ def _parse_config(path: Path, values: object, known: Sequence[str]) -> ViTConfig
             f"got {first_names(wrong)} missing or unknown"
         )
     try:
-        return ViTConfig(**values)
+        return kind(**values)
     except (PatchwiseError, TypeError) as error:
         raise WeightsError(
             f"load_backbone: config of '{path}' must be valid, got {values}; {error}"

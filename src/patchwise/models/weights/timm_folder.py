@@ -59,10 +59,10 @@ def _check_registers(loaded: Loaded, file: WeightsFile, arguments: Options) -> N
     """Raise `WeightsError` if there are not as many as the architecture has: shapes do not tell."""
     named = re.search(r"_reg(\d+)_", str(file.config["architecture"]))
     wanted = arguments.count("reg_tokens", int(named[1]) if named else 0)
-    if loaded.backbone.config.registers != wanted:
+    if loaded.vit.config.registers != wanted:
         raise WeightsError(
             f"load_backbone: '{file.path}' must hold {wanted} registers under 'reg_token', as its "
-            f"config.json says, got {loaded.backbone.config.registers}"
+            f"config.json says, got {loaded.vit.config.registers}"
         )
 
 

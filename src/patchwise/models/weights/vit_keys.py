@@ -16,8 +16,10 @@ from torch import Tensor
 
 from patchwise.configs.backbone import ViTConfig
 from patchwise.errors import PatchwiseError, WeightsError
+from patchwise.models.filtered_vit import FilteredViT
+from patchwise.models.vit import ViT
 from patchwise.models.weights.files import first_names
-from patchwise.models.weights.fitting import Origin, Translate, build_vit, same_name
+from patchwise.models.weights.fitting import Origin, Translate, build, same_name
 from patchwise.models.weights.layout import Loaded, gather
 
 _PATCH, _POSITIONS = "patch_embed.proj.weight", "pos_embed"
@@ -68,7 +70,7 @@ class ViTKeys:
         """Return the architecture of a ViT, as names and shapes tell it.
 
         What they do not tell is left at its default. Shapes that make no sense are left to
-        `build_vit`, which names them.
+        `build`, which names them.
 
         Args:
             heads: How many there are.
@@ -105,10 +107,20 @@ class ViTKeys:
     def load(
         self, config: ViTConfig, *, origin: Translate = same_name, unused: Sequence[str] = ()
     ) -> Loaded:
-        """Return the ViT of that architecture with these weights.
+        """Return the ViT of that architecture with these weights; see `load_into`."""
+        return self.load_into(lambda: ViT(config), origin=origin, unused=unused)
+
+    def load_into(
+        self,
+        make: Callable[[], ViT | FilteredViT],
+        *,
+        origin: Translate = same_name,
+        unused: Sequence[str] = (),
+    ) -> Loaded:
+        """Return a backbone with these weights.
 
         Args:
-            config: Architecture.
+            make: Makes it, with any weights.
             origin: Where each weight of ours comes from, by the file's names less the prefix.
             unused: Regular expressions; tensors whose whole name fits one are left out.
 
@@ -120,17 +132,17 @@ class ViTKeys:
             found = origin(name)
             return replace(found, names=tuple(self.prefix + each for each in found.names))
 
-        fitted = build_vit(
-            config,
+        backbone, not_used = build(
+            make,
             self.tensors,
             path=self.path,
             source=self.source,
             origin=with_prefix,
             unused=unused,
         )
-        used = set(self.tensors) - set(fitted.left_out)
-        left_out = gather(fitted.left_out, used) + gather(self.beside, ())
-        return Loaded(fitted.vit, self.source, left_out)
+        used = set(self.tensors) - set(not_used)
+        left_out = gather(not_used, used) + gather(self.beside, ())
+        return Loaded(backbone, self.source, left_out)
 
     def require(self, *names: str) -> None:
         """Raise `WeightsError` if a weight is missing that tells the architecture."""
