@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from patchwise.models.weights.files import WeightsFile
-from patchwise.models.weights.layout import gather
+from patchwise.models.weights.layout import Loaded, gather
 from patchwise.models.weights.load import LAYOUTS
+from tests.small_runs import small_filtered
 
 
 def test_titles_are_all_different() -> None:
@@ -50,3 +51,9 @@ def test_names_that_begin_or_end_inside_a_used_name_are_kept_whole() -> None:
     assert gather(["a.b", "a.b.c.d"], ["a.b.c"]) == ("a.b", "a.b.c.d")
     assert gather(["optimizer.a", "optimizer.b"], ()) == ("optimizer.*",)
     assert gather((), ["a"]) == ()
+
+
+def test_the_plain_vit_is_the_backbone_or_within_it() -> None:
+    filtered = small_filtered()
+    assert Loaded(filtered, "a test").vit is filtered.vit
+    assert Loaded(filtered.vit, "a test").vit is filtered.vit
