@@ -50,7 +50,8 @@ sizes, in float32 on a CPU:
 """
 _MIDDLE = """
 Families whose code is no package are compared with the backbone that a file was made of, by the
-names of the authors' code ([backbones.md](backbones.md)): names and containers are theirs, the rest is ours.
+names of the authors' code ([backbones.md](backbones.md)): names and containers are
+theirs, the rest is ours.
 
 | what | file | CLS | patches | tensors read | left out |
 |---|---|---|---|---|---|
