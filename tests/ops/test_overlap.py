@@ -94,3 +94,14 @@ def test_boxes_of_different_images_are_refused() -> None:
         overlap_boxes(boxes_a, boxes_b[1:], size_a=(14, 14), size_b=(6, 6))
     with pytest.raises(RangeError, match="columns_b must be positive, got 0"):
         overlap_boxes(boxes_a, boxes_b, size_a=(14, 14), size_b=(6, 0))
+    boxes_b[7, 3] = 0
+    with pytest.raises(RangeError, match=r"^overlap_boxes: extent_b must be positive, got 0"):
+        overlap_boxes(boxes_a, boxes_b, size_a=(14, 14), size_b=(6, 6))
+    with pytest.raises(RangeError, match=r"^overlap_boxes: extent_a must be positive, got 0"):
+        overlap_boxes(boxes_b, boxes_a, size_a=(14, 14), size_b=(6, 6))
+
+
+def test_no_images_have_no_boxes() -> None:
+    none = torch.zeros(0, 4, dtype=torch.int64)
+    for boxes in overlap_boxes(none, none, size_a=(14, 14), size_b=(6, 6)):
+        assert boxes.shape == (0, 4)
