@@ -46,8 +46,10 @@ def overlap_boxes(
     extent = (end - start).clamp(min=0)
 
     def within(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-        scale = torch.tensor(size, device=boxes.device) / boxes[:, 2:].double()  # [B, 2]
-        return torch.cat([(start - boxes[:, :2]) * scale, extent * scale], dim=1)
+        # Divided last: what is a whole number comes out whole.
+        parts = torch.stack([start - boxes[:, :2], extent]).double()  # [2, B, 2]
+        parts *= torch.tensor(size, device=boxes.device)
+        return torch.cat([*(parts / boxes[:, 2:])], dim=1)
 
     return within(boxes_a, size_a), within(boxes_b, size_b)
 
