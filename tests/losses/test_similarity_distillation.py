@@ -76,6 +76,14 @@ def test_info_nce_is_its_formula(threshold: float) -> None:
     assert float(loss) == pytest.approx(expected, rel=1e-12)
 
 
+def test_a_pair_without_weight_does_not_count_however_similar() -> None:
+    """Beside it the others' shares are smaller than any number."""
+    target, match = torch.tensor([60.0, 0.0, 1.0]), torch.tensor([False, True, True])
+    prediction = torch.tensor([0.0, 0.0, 1.0])
+    loss = similarity_cross_entropy_loss(prediction, target, match, nonmatch_weight=0.0)
+    assert float(loss) == pytest.approx(math.log1p(2 * math.exp(-10)), rel=1e-5)
+
+
 def test_the_student_that_agrees_is_the_best() -> None:
     _, target, match = draw(40)
     assert float(similarity_mse_loss(target, target, match)) == 0

@@ -286,6 +286,11 @@ def test_a_single_pixel_has_nothing_to_blur_with() -> None:
         torch.testing.assert_close(blurred, pixel)
 
 
+def test_no_images_are_no_blurred_images() -> None:
+    none = torch.zeros(0, 3, 40, 8)
+    assert colour.gaussian_blur(none, torch.zeros(0), kernel_px=(7, 7)).shape == none.shape
+
+
 def test_the_window_holds_three_deviations() -> None:
     assert [colour.blur_radius(sigma) for sigma in (0.0, 0.3, 2.0, 2.1)] == [0, 1, 6, 7]
 

@@ -65,6 +65,10 @@ def test_an_image_alone_has_the_same_mask() -> None:
     assert foreground_mask(torch.ones(1, 1, 1), (1, 1)).all()
 
 
+def test_no_images_have_no_masks() -> None:
+    assert foreground_mask(torch.zeros(0, 2, 30), (5, 6)).shape == (0, 30)
+
+
 def test_half_precision_is_worked_on_in_full() -> None:
     generator = torch.Generator().manual_seed(0)
     weights = torch.rand(3, 6, 196, generator=generator).bfloat16()

@@ -56,6 +56,17 @@ def test_equal_crops_share_all_of_both() -> None:
     torch.testing.assert_close(b, torch.tensor([0.0, 0, 6, 3]).double().expand(IMAGES, 4))
 
 
+def test_a_crop_inside_another_is_read_as_it_is() -> None:
+    """Of whatever height and width: a rounded 6 would have two points a cell, and be smoothed."""
+    side = torch.arange(16, 500)
+    inner = torch.stack([side % 7, side % 11, side, side.flip(0)], dim=1)
+    outer = torch.tensor([0, 0, 600, 600]).expand(len(side), 4)
+    region, _ = overlap_boxes(inner, outer, size_a=(6, 6), size_b=(14, 14))
+    assert region.tolist() == [[0, 0, 6, 6]] * len(side)
+    maps = torch.rand(len(side), 6, 6, 1, generator=torch.Generator().manual_seed(0))
+    assert roi_align(maps, region, (6, 6)).equal(maps)
+
+
 def test_the_order_of_crops_is_that_of_the_answer() -> None:
     boxes_a, boxes_b = random_boxes(1)
     a, b = overlap_boxes(boxes_a, boxes_b, size_a=(14, 10), size_b=(6, 3))
@@ -94,3 +105,14 @@ def test_boxes_of_different_images_are_refused() -> None:
         overlap_boxes(boxes_a, boxes_b[1:], size_a=(14, 14), size_b=(6, 6))
     with pytest.raises(RangeError, match="columns_b must be positive, got 0"):
         overlap_boxes(boxes_a, boxes_b, size_a=(14, 14), size_b=(6, 0))
+    boxes_b[7, 3] = 0
+    with pytest.raises(RangeError, match=r"^overlap_boxes: extent_b must be positive, got 0"):
+        overlap_boxes(boxes_a, boxes_b, size_a=(14, 14), size_b=(6, 6))
+    with pytest.raises(RangeError, match=r"^overlap_boxes: extent_a must be positive, got 0"):
+        overlap_boxes(boxes_b, boxes_a, size_a=(14, 14), size_b=(6, 6))
+
+
+def test_no_images_have_no_boxes() -> None:
+    none = torch.zeros(0, 4, dtype=torch.int64)
+    for boxes in overlap_boxes(none, none, size_a=(14, 14), size_b=(6, 6)):
+        assert boxes.shape == (0, 4)

@@ -181,3 +181,6 @@ def test_what_cannot_be_aligned_is_refused() -> None:
         roi_align(maps, boxes, (6, 0))
     with pytest.raises(RangeError, match="samples must be positive, got 0"):
         roi_align(maps, boxes, (6, 6), samples=0)
+    boxes[2, 3] = torch.nan
+    with pytest.raises(RangeError, match=r"^roi_align: boxes must be finite, got nan"):
+        roi_align(maps, boxes, (6, 6))

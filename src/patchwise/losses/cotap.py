@@ -40,7 +40,8 @@ def cotap_loss(  # noqa: PLR0913
 
     N_i says how much is ranked above i that should not be; phi of huber is a parabola between
     0 and tau, 0 above and a line below. The gradient flows through N alone. It is exact, in
-    O(n log n) time and O(n) memory, and computed in float64.
+    O(n log n) time and O(n) memory, and computed in float64. Predictions are meant to be bounded:
+    where they differ by up to d tau, N of huber is a difference of numbers d / 2 times as large.
 
     Args:
         prediction: The student's similarities; tensors of any shape are read as one list.

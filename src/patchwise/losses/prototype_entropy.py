@@ -45,7 +45,8 @@ def prototype_entropy_loss(
     check_shape(name, (None, None, None, None), prototypes=prototypes)
     check_shape(name, (None, *prototypes.shape[1:]), samples=samples)
     with torch.autocast(prototypes.device.type, enabled=False):
-        cosine = _unit(prototypes) @ _unit(samples.detach()).mT  # [K, R]
+        units = _unit(prototypes)
+        cosine = units @ _unit(samples.detach()).mT.to(units.dtype)  # [K, R]
         log_share = (cosine / temperature).log_softmax(dim=1)
         return -(log_share.exp() * log_share).sum(dim=1).mean()
 

@@ -105,8 +105,8 @@ def similarity_cross_entropy_loss(
     )
     check_within(name, 0.0, 1.0, nonmatch_weight=nonmatch_weight)
     p, t, matching = read_similarities(name, prediction, target, match)
-    mass = (t / teacher_temperature).softmax(dim=0) * _weigh(p, matching, nonmatch_weight)
-    share = mass / mass.sum().clamp(min=_TINY)
+    weight = _weigh(p, matching, nonmatch_weight)
+    share = (t / teacher_temperature + weight.log()).softmax(dim=0).nan_to_num()  # 0 / 0: no weight
     loss = -(share * (p / student_temperature).log_softmax(dim=0)).sum()
     return loss.to(torch.promote_types(prediction.dtype, torch.float32))
 

@@ -140,6 +140,8 @@ def gaussian_blur(
     check_choice("gaussian_blur", ("reflect", "edge"), border=border)
     if any(px < 1 or px % 2 == 0 for px in kernel_px):
         raise RangeError(f"gaussian_blur: kernel_px must be odd and positive, got {kernel_px}")
+    if not len(images):
+        return images
     down, across = (px // 2 for px in kernel_px)
     if across:
         images = _blur_columns(images, sigma_px.to(images), across, border)

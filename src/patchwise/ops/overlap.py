@@ -29,7 +29,7 @@ def overlap_boxes(
 
     Raises:
         ShapeError: There are not as many boxes of a as of b.
-        RangeError: A size is not positive.
+        RangeError: A size, or a crop's height or width, is not positive.
 
     >>> left, right = torch.tensor([[0, 0, 4, 4]]), torch.tensor([[0, 2, 4, 8]])
     >>> [box.tolist() for box in overlap_boxes(left, right, size_a=(8, 8), size_b=(8, 8))]
@@ -40,12 +40,19 @@ def overlap_boxes(
     check_shape(name, (len(boxes_a), 4), boxes_b=boxes_b)
     check_positive(name, rows_a=size_a[0], columns_a=size_a[1])
     check_positive(name, rows_b=size_b[0], columns_b=size_b[1])
+    check_positive(name, extent_a=_least_extent(boxes_a), extent_b=_least_extent(boxes_b))
     start = torch.maximum(boxes_a[:, :2], boxes_b[:, :2])
     end = torch.minimum(*(boxes[:, :2] + boxes[:, 2:] for boxes in (boxes_a, boxes_b)))
     extent = (end - start).clamp(min=0)
 
     def within(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-        scale = torch.tensor(size, device=boxes.device) / boxes[:, 2:].double()  # [B, 2]
-        return torch.cat([(start - boxes[:, :2]) * scale, extent * scale], dim=1)
+        # Divided last: what is a whole number comes out whole.
+        parts = torch.stack([start - boxes[:, :2], extent]).double()  # [2, B, 2]
+        parts *= torch.tensor(size, device=boxes.device)
+        return torch.cat([*(parts / boxes[:, 2:])], dim=1)
 
     return within(boxes_a, size_a), within(boxes_b, size_b)
+
+
+def _least_extent(boxes: Tensor) -> int:
+    return int(boxes[:, 2:].min()) if len(boxes) else 1

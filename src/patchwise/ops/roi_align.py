@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from patchwise.checks import check_positive, check_shape
+from patchwise.checks import check_finite, check_positive, check_shape
 
 
 def roi_align(
@@ -38,7 +38,7 @@ def roi_align(
 
     Raises:
         ShapeError: There is not one box for each map.
-        RangeError: ``size`` or ``samples`` is not positive.
+        RangeError: ``size`` or ``samples`` is not positive, or a box is not finite.
 
     Source: He et al. 2017, "Mask R-CNN", arXiv:1703.06870; as torchvision's ``roi_align`` with
         ``aligned=True`` and ``sampling_ratio=samples`` (None: its default).
@@ -51,6 +51,7 @@ def roi_align(
     name = "roi_align"
     check_shape(name, (None, None, None, None), maps=maps)
     check_shape(name, (len(maps), 4), boxes=boxes)
+    check_finite(name, boxes=boxes)
     check_positive(name, size_rows=size[0], size_columns=size[1])
     if samples is not None:
         check_positive(name, samples=samples)
