@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from patchwise.methods import METHODS
     from patchwise.methods.method import Method
     from patchwise.models.backbone import Backbone, BackboneOutput
+    from patchwise.models.filtered_vit import FilteredViT
     from patchwise.models.vit import ViT
     from patchwise.models.weights import load_backbone, save_backbone
     from patchwise.normalisation import normalise
@@ -48,6 +49,7 @@ _HOMES = {
     "BackboneOutput": "patchwise.models.backbone",
     "DINOConfig": "patchwise.configs.methods",
     "DoctorReport": "patchwise.checkup.report",
+    "FilteredViT": "patchwise.models.filtered_vit",
     "FeatureStore": "patchwise.features.store",
     "METHODS": "patchwise.methods",
     "Method": "patchwise.methods.method",
@@ -93,6 +95,7 @@ __all__ = [
     "DINOConfig",
     "DoctorReport",
     "FeatureStore",
+    "FilteredViT",
     "Method",
     "PWSelfConfig",
     "PatchwiseError",

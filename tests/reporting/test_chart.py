@@ -109,6 +109,14 @@ def test_ticks_are_round_few_and_span_the_values(low: float, high: float) -> Non
     assert mantissa == pytest.approx(1) or mantissa in (2, 2.5, 5)
 
 
+@pytest.mark.parametrize(
+    ("most", "words"), [(1_000_000, "1M"), (250_000, "250k"), (9_000, "9000"), (0.5, "0.5")]
+)
+def test_ticks_are_written_shortly(most: float, words: str) -> None:
+    chart = Chart("n", "title", "x", "y", (Line("ours", [(0, 0), (1, most)]),), "")
+    assert words in describe(chart)
+
+
 def test_long_lines_are_thinned_to_means() -> None:
     points = [(float(x), float(x % 2)) for x in range(1000)]
     few = thin(points)

@@ -150,6 +150,8 @@ def _short(value: float) -> str:
     """Return a number as a person would write it on an axis."""
     if value == 0:
         return "0"
+    if abs(value) >= 1_000_000:
+        return f"{value / 1_000_000:g}M"
     if abs(value) >= 10_000:
         return f"{value / 1000:g}k"
     if abs(value) < 1e-3:

@@ -112,6 +112,23 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("path", "hinted"),
+    [
+        ("owner/name-of.model", True),
+        ("owner/weights.pth", False),
+        ("runs/a/b", False),
+        ("/owner/name", False),
+        ("name", False),
+    ],
+)
+def test_what_may_be_a_model_of_the_hub_is_told_how_to_say_so(path: str, hinted: bool) -> None:
+    with pytest.raises(WeightsError, match="which does not exist") as caught:
+        read_weights_file(Path(path))
+    assert str(caught.value).endswith(f"is named hub:{path}") == hinted
+
+
+@pytest.mark.bad_input
 def test_a_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         WeightsError, match=r"must be a weights file, got the folder '.*'; name the"

@@ -97,6 +97,7 @@ def read_weights_file(path: Path) -> WeightsFile:
     if not path.exists():
         raise WeightsError(
             f"load_backbone: path must be a weights file, got '{path}', which does not exist"
+            + (f"; a model of the hub is named hub:{path}" if _may_be_of_hub(path) else "")
         )
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
@@ -105,6 +106,12 @@ def read_weights_file(path: Path) -> WeightsFile:
     raise WeightsError(
         f"load_backbone: path must end in .safetensors or {', '.join(_TORCH)}, got '{path}'"
     )
+
+
+def _may_be_of_hub(path: Path) -> bool:
+    """Tell whether a path could be the owner and the name of a model."""
+    named = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(path)) is not None
+    return named and not path.name.endswith((".safetensors", *_TORCH))
 
 
 def first_names(names: list[str]) -> str:
