@@ -36,9 +36,9 @@ from patchwise.data.segmentation import SegmentationSource, open_segmentation
 from patchwise.features.search import Cells, recall
 from patchwise.features.transform import Squash
 from patchwise.features.vectors import Vectors
+from patchwise.models.backbone import prepare
 from patchwise.models.vit import ViT
 from patchwise.models.weights import load_backbone
-from patchwise.normalisation import normalise
 from patchwise.ops.nearest import Nearest
 
 SIDE, LAYERS, IMAGES, K = 32, 3, 20, 30  # patches a side, blocks, test images, neighbours
@@ -118,7 +118,7 @@ def look_at(
     transform = Squash(SIDE * backbone.patch_px)
     for index in range(len(source) if all_images else IMAGES):
         pixels = torch.from_numpy(transform(source.images.read(index))).movedim(-1, 0)[None]
-        backbone(normalise(pixels.float() / 255))
+        backbone(prepare(backbone, pixels))
         yield F.normalize(torch.cat(seen, dim=-1), dim=-1).reshape(1, SIDE, SIDE, -1)
         seen.clear()
     for hook in hooks:

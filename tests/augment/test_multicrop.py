@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from patchwise.augment.crop import patch_centres
 from patchwise.augment.multicrop import MultiCropViews, make_multicrop
+from patchwise.configs.normalisation import IMAGENET
 from patchwise.configs.views import PatchColourConfig, ViewsConfig
 from patchwise.errors import RangeError, ShapeError
-from patchwise.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from patchwise.types import ImageBatch
 
 VIEWS = ViewsConfig(global_px=32, local_px=16, local_count=3, local_area_frac=(0.1, 0.4))
@@ -49,7 +49,7 @@ def make(
 
 
 def denormalise(pixels: torch.Tensor) -> torch.Tensor:
-    mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET.mean, IMAGENET.std))
     return pixels * std + mean
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from patchwise.configs.normalisation import IMAGENET
 from patchwise.eval.windows import (
     average_windows,
     cut_windows,
@@ -12,7 +13,6 @@ from patchwise.eval.windows import (
     pad_to_patches,
     window_places,
 )
-from patchwise.normalisation import IMAGENET_MEAN
 
 DRAW = torch.Generator().manual_seed(0)
 CASES = [((8, 8), 8, 5), ((8, 21), 8, 5), ((19, 9), 8, 5), ((16, 24), 8, 8), ((9, 30), 8, 3)]
@@ -75,7 +75,7 @@ def test_a_frame_makes_whole_patches_and_has_the_mean_colour() -> None:
     padded = pad_to_patches(pixels, patch_px=7)
     assert padded.shape == (2, 3, 14, 14)
     assert torch.equal(padded[:, :, 2:11, 1:13], pixels)  # 5 rows more: 2 above, 3 below
-    mean = torch.tensor(IMAGENET_MEAN) * 255
+    mean = torch.tensor(IMAGENET.mean) * 255
     for corner in (padded[:, :, 0, 0], padded[:, :, -1, -1]):
         assert (corner.float() - mean).abs().max() <= 0.5
     assert pad_to_patches(pixels, patch_px=3) is pixels

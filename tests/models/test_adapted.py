@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from patchwise.configs.normalisation import IMAGENET
 from patchwise.errors import DataError, ShapeError
 from patchwise.models.adapted import adapt, fixed_images, gives_output
 from patchwise.models.backbone import Backbone, BackboneOutput
-from patchwise.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from tests.eval.tiny import Sighted
 from tests.small_runs import small_vit
 
@@ -131,7 +131,7 @@ def test_fixed_images_are_fixed_and_look_like_images() -> None:
     images = fixed_images(2, 64)
     assert torch.equal(images, fixed_images(2, 64))
     assert not torch.equal(images[0], images[1])
-    mean, deviation = (torch.tensor(v)[:, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, deviation = (torch.tensor(v)[:, None] for v in (IMAGENET.mean, IMAGENET.std))
     pixels = images.flatten(2) * deviation + mean
     assert float(pixels[0].mean()) == pytest.approx(0.5, abs=0.02)  # uniform in [0, 1]
     assert float(pixels[1].max()) == pytest.approx(0.5, abs=0.01)  # and darker

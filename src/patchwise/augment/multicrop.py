@@ -18,6 +18,7 @@ from patchwise.augment.patch_photometric import (
 )
 from patchwise.augment.photometric import Photometric, apply_photometric, sample_photometric
 from patchwise.checks import check_positive
+from patchwise.configs.normalisation import IMAGENET, Normalisation
 from patchwise.configs.views import PatchColourConfig, ViewsConfig
 from patchwise.errors import RangeError, ShapeError
 from patchwise.normalisation import normalise
@@ -58,11 +59,12 @@ def make_multicrop(
     patch_colour: PatchColourConfig | None,
     patch_px: int,
     seed: int,
+    normalisation: Normalisation = IMAGENET,
 ) -> MultiCropViews:
     """Make the global and local views of each image.
 
     1. Crop, resize and flip.   2. Colour changes of the whole view.
-    3. Colour changes of each patch on its own, if wanted.   4. Normalise as ImageNet.
+    3. Colour changes of each patch on its own, if wanted.   4. Normalise.
 
     Args:
         batch: Images; the views are made on the device of its pixels.
@@ -72,6 +74,7 @@ def make_multicrop(
         seed: Of the run. With it, ``batch.epoch``, an image's id and the number of the view,
             everything about that view is determined, whatever else is in the batch (with
             ``views.shared_geometry``: the id of the batch's first image).
+        normalisation: Of the backbone that is trained.
 
     Returns:
         float32 views, globals first; without local views there is one resolution.
@@ -119,7 +122,7 @@ def make_multicrop(
             images = apply_photometric(images, colours)
             if patch_colours is not None:
                 images = apply_patch_photometric(images, patch_colours, patch_px)
-            pixels.append(normalise(images))
+            pixels.append(normalise(images, normalisation))
         crops += boxes
         grids += [(side, side)] * len(boxes)
         keys += own

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from patchwise.checks import check_choice, check_positive, check_within
+from patchwise.configs.normalisation import IMAGENET, RGB, Normalisation, check_rgb
 from patchwise.configs.option import option
 from patchwise.errors import ConfigError, RangeError
 
@@ -73,6 +74,14 @@ class ViTConfig:
         "full", "Biases of queries, keys and values; no_key: all but the keys', as in DINOv3."
     )
     norm_eps: float = option(1e-6, "Added to the variance in every LayerNorm.")
+    pixel_mean: RGB = option(
+        IMAGENET.mean,
+        "What is taken from the pixels of images, in [0, 1], of each channel; ImageNet's mean.",
+    )
+    pixel_std: RGB = option(
+        IMAGENET.std,
+        "What they are then divided by, of each channel; ImageNet's standard deviation.",
+    )
 
     def __post_init__(self) -> None:
         for name, least in _WHOLE_NUMBERS.items():
@@ -83,6 +92,8 @@ class ViTConfig:
                 )
         check_positive("ViTConfig", mlp_ratio=self.mlp_ratio, norm_eps=self.norm_eps)
         check_within("ViTConfig", 0, 1, drop_path=self.drop_path, layer_scale=self.layer_scale)
+        check_rgb("ViTConfig", pixel_mean=self.pixel_mean)
+        check_rgb("ViTConfig", positive=True, pixel_std=self.pixel_std)
         for name, choices in _CHOICES.items():
             check_choice("ViTConfig", choices, **{name: getattr(self, name)})
         if self.hidden_dim < 1:
@@ -111,6 +122,11 @@ class ViTConfig:
     def grid(self) -> int:
         """Patches along one side of the stored position embedding."""
         return self.image_px // self.patch_px
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """How images are normalised before they are handed over."""
+        return Normalisation(self.pixel_mean, self.pixel_std)
 
     @property
     def drop_rates(self) -> list[float]:

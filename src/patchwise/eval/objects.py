@@ -18,7 +18,7 @@ from patchwise.data.synthetic import Scenes
 from patchwise.eval.squares import class_shares, read_labels, squash
 from patchwise.features.subject import Subject
 from patchwise.features.transform import Squash
-from patchwise.normalisation import normalise
+from patchwise.models.backbone import prepare
 from patchwise.ops.foreground import foreground_mask
 
 Origin = Literal["masks", "labels", "attention"]
@@ -110,9 +110,9 @@ def _by_attention(
     transform, masks = Squash(size_px), []
     for start in range(0, len(ids), subject.batch):
         pixels = np.stack([transform(source.read(i)) for i in ids[start : start + subject.batch]])
-        images = torch.from_numpy(pixels).movedim(-1, 1).to(subject.backbone.device)
+        images = torch.from_numpy(pixels).movedim(-1, 1)
         with torch.inference_mode():
-            output = subject.backbone(normalise(images.float() / 255), attention=True)
+            output = subject.backbone(prepare(subject.backbone, images), attention=True)
         if output.attention is None:
             return None
         masks.append(foreground_mask(output.attention.float(), output.grid).cpu())

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from patchwise.normalisation import IMAGENET_MEAN
+from patchwise.configs.normalisation import IMAGENET
 
 Place = tuple[int, int]  # top and left of a window
 
@@ -54,10 +54,13 @@ def pad_to_patches(pixels: UInt8[Tensor, "B 3 H W"], *, patch_px: int) -> UInt8[
 def lay_on_mean(
     pixels: UInt8[Tensor, "B 3 H W"], size: tuple[int, int], place: Place
 ) -> UInt8[Tensor, "B 3 _ _"]:
-    """Lay images on larger ones that show nothing but the mean colour of ImageNet."""
+    """Lay images on larger ones that show nothing but the mean colour of ImageNet.
+
+    All models see the same pixels: however a backbone's images are normalised, it is that colour.
+    """
     if pixels.shape[-2:] == size:
         return pixels
-    mean = (torch.tensor(IMAGENET_MEAN, device=pixels.device) * 255).round().to(torch.uint8)
+    mean = (torch.tensor(IMAGENET.mean, device=pixels.device) * 255).round().to(torch.uint8)
     laid = mean[:, None, None].repeat(len(pixels), 1, *size)
     (top, left), (height, width) = place, pixels.shape[-2:]
     laid[:, :, top : top + height, left : left + width] = pixels

@@ -5,8 +5,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from patchwise.errors import RangeError
-from patchwise.models.backbone import Backbone, BackboneOutput, HasBlocks
-from patchwise.normalisation import normalise
+from patchwise.models.backbone import Backbone, BackboneOutput, HasBlocks, prepare
 
 
 @torch.no_grad()
@@ -16,7 +15,7 @@ def look(backbone: Backbone, pixels: UInt8[Tensor, "B 3 H W"]) -> BackboneOutput
     Raises:
         RangeError: A feature is not finite: such a backbone has no score.
     """
-    return _checked(backbone(_prepared(backbone, pixels)))
+    return _checked(backbone(prepare(backbone, pixels)))
 
 
 @torch.no_grad()
@@ -33,11 +32,7 @@ def look_at_blocks(
             f"evaluate: the model must have last_blocks(images, count=...) for features of {count} "
             f"blocks, got {type(backbone).__name__}; use --set blocks=1 --set mean_patch=true"
         )
-    return tuple(map(_checked, backbone.last_blocks(_prepared(backbone, pixels), count=count)))
-
-
-def _prepared(backbone: Backbone, pixels: Tensor) -> Tensor:
-    return normalise(pixels.to(backbone.device).float() / 255)
+    return tuple(map(_checked, backbone.last_blocks(prepare(backbone, pixels), count=count)))
 
 
 def _checked(output: BackboneOutput) -> BackboneOutput:

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from patchwise.configs.normalisation import IMAGENET
 from patchwise.features.notes import Notes
 from patchwise.models.adapted import PROBE_PX, Adapted, asking, fixed_images
-from patchwise.models.backbone import Backbone
+from patchwise.models.backbone import Backbone, normalisation_of
 
 DEFAULT_MEMORY_BYTES = 4 * 2**30
 
@@ -54,18 +55,22 @@ def identify_by_features(backbone: Backbone, name: str) -> ModelIdentity:
     Of a module the digest is of its weights, and, as the same weights may give features of several
     layers, of the mean size and spread of features of two fixed images in two digits, which no
     device changes. Other things are known by those features alone, to the last bit: on another
-    device they are another model.
+    device they are another model. How its images are normalised belongs to it, too, if that is not
+    as ImageNet's.
     """
     side_px = max(1, PROBE_PX // backbone.patch_px) * backbone.patch_px
     with asking(backbone.device):
         output = backbone(fixed_images(2, side_px).to(backbone.device))
+    own = normalisation_of(backbone)
+    pixels = "" if own == IMAGENET else f" {own}"
     function = backbone.function if isinstance(backbone, Adapted) else backbone
     features = [output.cls.float(), output.patches.float()]
     if not isinstance(function, nn.Module):
-        return ModelIdentity(name, hashlib.sha256(b"".join(map(_bytes, features))).hexdigest())
+        seen = b"".join(map(_bytes, features)) + pixels.encode()
+        return ModelIdentity(name, hashlib.sha256(seen).hexdigest())
     sizes = [f"{value:.1e}" for f in features for value in (float(f.abs().mean()), float(f.std()))]
     weights = identify(function, name).sha256
-    return ModelIdentity(name, hashlib.sha256(f"{weights} {sizes}".encode()).hexdigest())
+    return ModelIdentity(name, hashlib.sha256(f"{weights} {sizes}{pixels}".encode()).hexdigest())
 
 
 def _bytes(tensor: Tensor) -> memoryview:

@@ -90,6 +90,7 @@ class PWSelf(Method[MultiCropViews, CentreSum]):
             patch_colour=recolour,
             patch_px=self.backbone.patch_px,
             seed=step.seed,
+            normalisation=self.backbone.normalisation,
         )
 
     def losses(self, views: MultiCropViews, step: Step) -> Iterator[StepLoss[CentreSum]]:

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
+
+from patchwise.configs.normalisation import IMAGENET, Normalisation
+from patchwise.normalisation import normalise
 
 
 @dataclass(frozen=True)
@@ -56,3 +59,18 @@ class HasBlocks(Protocol):
 
         All go through the backbone's final normalisation.
         """
+
+
+def normalisation_of(backbone: Backbone) -> Normalisation:
+    """Return how the images of a backbone are normalised.
+
+    By its attribute ``normalisation``, if that is a `Normalisation`, as ours have it; or else as
+    ImageNet's.
+    """
+    found = getattr(backbone, "normalisation", None)
+    return found if isinstance(found, Normalisation) else IMAGENET
+
+
+def prepare(backbone: Backbone, pixels: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+    """Return images in [0, 255] as a backbone takes them: on its device, normalised as its own."""
+    return normalise(pixels.to(backbone.device).float() / 255, normalisation_of(backbone))

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from patchwise.configs.backbone import FilteredViTConfig
+from patchwise.configs.normalisation import Normalisation
 from patchwise.models.backbone import BackboneOutput
 from patchwise.models.object_filter import ObjectFilter
 from patchwise.models.vit import Grid, ViT
@@ -36,6 +37,11 @@ class FilteredViT(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.vit.device
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """How its images are normalised, which callers do."""
+        return self.vit.normalisation
 
     def forward(
         self,

@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from patchwise.checks import check_within
 from patchwise.configs.backbone import Interpolation, ViTConfig
+from patchwise.configs.normalisation import Normalisation
 from patchwise.errors import RangeError, ShapeError
 from patchwise.models.backbone import BackboneOutput
 from patchwise.models.block import Block
@@ -96,6 +97,11 @@ class ViT(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.cls_token.device
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """How its images are normalised, which callers do."""
+        return self.config.normalisation
 
     def forward(
         self,

@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from patchwise.models.backbone import Backbone
-from patchwise.normalisation import normalise
+from patchwise.models.backbone import Backbone, prepare
 
 _BATCH = 32
 
@@ -48,7 +47,7 @@ def look(backbone: Backbone, gallery: Gallery) -> Seen:
     grid = (0, 0)
     for start in range(0, len(gallery.images), _BATCH):
         pixels = torch.from_numpy(gallery.images[start : start + _BATCH]).movedim(-1, 1)
-        output = backbone(normalise(pixels.to(backbone.device).float() / 255), attention=True)
+        output = backbone(prepare(backbone, pixels), attention=True)
         assert output.attention is not None, "it was asked for"
         patches.append(output.patches.float().cpu())
         attention.append(output.attention.float().cpu())

@@ -12,7 +12,7 @@ from torch import Tensor
 from patchwise.augment.crop import Crops, patch_centres
 from patchwise.augment.multicrop import GLOBAL_VIEWS, MultiCropViews, make_multicrop
 from patchwise.configs.methods import Matching, MethodConfig, PWSelfConfig
-from patchwise.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from patchwise.configs.normalisation import IMAGENET
 from patchwise.ops.geometry import MATCHERS, match_distance
 from patchwise.pictures.colours import PALETTE
 from patchwise.pictures.drawing import Pixels, fit, frame, resize, tag, veil
@@ -88,7 +88,7 @@ def view_pixels(views: MultiCropViews, view: int, image: int) -> Pixels:
         count = len(pixels) // views.num_images
         if view < first + count:
             one = pixels[(view - first) * views.num_images + image].movedim(0, -1).cpu()
-            values = one * torch.tensor(IMAGENET_STD) + torch.tensor(IMAGENET_MEAN)
+            values = one * torch.tensor(IMAGENET.std) + torch.tensor(IMAGENET.mean)
             result: Pixels = (values * 255).round().clamp(0, 255).to(torch.uint8).numpy()
             return result
         first += count

@@ -59,6 +59,7 @@ class WeightsFile:
     contents: Mapping[Any, object]
     metadata: Mapping[str, str] = field(default_factory=dict)  # of safetensors; else empty
     config: Mapping[str, Any] = field(default_factory=dict)  # of config.json beside it; else empty
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)  # of preprocessor_config.json
 
     def tensors(self, source: str) -> dict[str, Tensor]:
         """Return the contents if they are named tensors and nothing else.

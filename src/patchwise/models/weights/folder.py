@@ -10,6 +10,7 @@ from patchwise.errors import WeightsError
 from patchwise.models.weights.files import WeightsFile, first_names, read_weights_file
 
 CONFIG = "config.json"
+PREPROCESSING = "preprocessor_config.json"  # of transformers: how images are normalised
 SHARDS = "model.safetensors.index.json"  # says which file of several holds which tensor
 # In the order in which they are looked for: of several, the first is read.
 WEIGHTS = ("backbone.safetensors", "model.safetensors", SHARDS, "pytorch_model.bin")
@@ -32,15 +33,20 @@ def find_weights(folder: Path) -> Path:
 
 
 def read_folder(folder: Path) -> WeightsFile:
-    """Read the weights of a folder into memory, with what its config.json says, if it has one.
+    """Read the weights of a folder into memory, with what the files beside them say of them.
+
+    Those are config.json and preprocessor_config.json, where there are such.
 
     Raises:
         WeightsError: There are no weights, or one of the files is broken or would run code.
     """
     path = find_weights(folder)
     file = _read_shards(path) if path.name == SHARDS else read_weights_file(path)
-    described = folder / CONFIG
-    return replace(file, config=_read_json(described)) if described.is_file() else file
+    config, preprocessing = (
+        _read_json(path) if (path := folder / name).is_file() else {}
+        for name in (CONFIG, PREPROCESSING)
+    )
+    return replace(file, config=config, preprocessing=preprocessing)
 
 
 def _read_shards(index: Path) -> WeightsFile:

@@ -8,13 +8,14 @@ import re
 from pathlib import Path
 
 from patchwise.errors import WeightsError
-from patchwise.models.weights.folder import CONFIG, SHARDS, WEIGHTS
+from patchwise.models.weights.folder import CONFIG, PREPROCESSING, SHARDS, WEIGHTS
 
 PREFIX = "hub:"
 _NAMED = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
-_SAFE = (CONFIG, *(name for name in WEIGHTS if name.endswith(".safetensors")))
+_DESCRIBED = (CONFIG, PREPROCESSING)
+_SAFE = tuple(name for name in WEIGHTS if name.endswith(".safetensors"))
 _SHARDED = (SHARDS, "model-*-of-*.safetensors")
-_PICKLED = (CONFIG, *(name for name in WEIGHTS if name.endswith(".bin")))  # read as tensors only
+_PICKLED = tuple(name for name in WEIGHTS if name.endswith(".bin"))  # read as tensors only
 
 
 def names_hub(text: str) -> bool:
@@ -25,7 +26,8 @@ def names_hub(text: str) -> bool:
 def download(text: str) -> Path:
     """Return the folder of a model of the hub, downloaded where it is not in the cache.
 
-    Fetches config.json and safetensors; where there are none, pytorch_model.bin.
+    Fetches config.json, preprocessor_config.json and safetensors; where there are none,
+    pytorch_model.bin.
 
     Raises:
         WeightsError: It is no such name, huggingface_hub is not installed, or the files are neither
@@ -37,9 +39,9 @@ def download(text: str) -> Path:
             f"load_backbone: a model of the hub must be named hub:OWNER/NAME or "
             f"hub:OWNER/NAME@REVISION, got {text!r}"
         )
-    folder = _fetch(found["name"], found["revision"], [*_SAFE, *_SHARDED])
-    if not any((folder / name).is_file() for name in (*_SAFE[1:], SHARDS)):
-        folder = _fetch(found["name"], found["revision"], list(_PICKLED))
+    folder = _fetch(found["name"], found["revision"], [*_DESCRIBED, *_SAFE, *_SHARDED])
+    if not any((folder / name).is_file() for name in (*_SAFE, SHARDS)):
+        folder = _fetch(found["name"], found["revision"], [*_DESCRIBED, *_PICKLED])
     return folder
 
 

@@ -12,6 +12,7 @@ from patchwise.configs.backbone import ViTConfig
 from patchwise.models.weights.files import WeightsFile
 from patchwise.models.weights.layout import Loaded
 from patchwise.models.weights.options import Options
+from patchwise.models.weights.preprocessing import read_preprocessor, with_normalisation
 from patchwise.models.weights.renaming import Names, empty_names, prefix_among
 from patchwise.models.weights.transformers_config import make_config, read_options
 from patchwise.models.weights.vit_keys import ViTKeys
@@ -63,7 +64,7 @@ def read_huggingface_dinov2(file: WeightsFile) -> Loaded:
     Raises:
         WeightsError: An option of config.json cannot be honoured, or the weights do not fit.
     """
-    config = _config(read_options(file, _SOURCE))
+    config = with_normalisation(_config(read_options(file, _SOURCE)), read_preprocessor(file))
     tensors = file.tensors(_SOURCE)
     prefix = prefix_among(tensors, ("dinov2.", f"{WITH_REGISTERS}."), "embeddings.")
     by_modules = any(".attention.q_proj." in name for name in tensors)

@@ -19,6 +19,7 @@ from patchwise.models.weights.files import WeightsFile
 from patchwise.models.weights.fitting import Origin
 from patchwise.models.weights.layout import Loaded
 from patchwise.models.weights.options import Options
+from patchwise.models.weights.preprocessing import read_preprocessor, with_normalisation
 from patchwise.models.weights.renaming import Names, empty_names, no_key_bias, prefix_among
 from patchwise.models.weights.transformers_config import make_config, read_options
 from patchwise.models.weights.vit_keys import ViTKeys
@@ -61,7 +62,7 @@ def read_huggingface_dinov3(file: WeightsFile) -> Loaded:
         WeightsError: An option of config.json cannot be honoured, or the weights do not fit.
     """
     options = read_options(file, _SOURCE)
-    config = _config(options)
+    config = with_normalisation(_config(options), read_preprocessor(file))
     tensors = file.tensors(_SOURCE)
     prefix = prefix_among(tensors, _PREFIXES, "embeddings.")
     by_modules = any(name.startswith(f"{prefix}model.layer.") for name in tensors)

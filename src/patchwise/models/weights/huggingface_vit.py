@@ -9,15 +9,22 @@ Differs: dropout and the initial values of weights are not taken over. Positions
 """
 
 from patchwise.configs.backbone import ViTConfig
+from patchwise.configs.normalisation import IMAGENET
 from patchwise.models.weights.files import WeightsFile
 from patchwise.models.weights.layout import Loaded
 from patchwise.models.weights.options import Options
+from patchwise.models.weights.preprocessing import (
+    HALF,
+    read_preprocessor,
+    with_normalisation,
+)
 from patchwise.models.weights.renaming import Names, prefix_among
 from patchwise.models.weights.transformers_config import make_config, read_options
 from patchwise.models.weights.vit_keys import ViTKeys
 
 _SOURCE = "a ViT of transformers"
 _NORM_EPS = {"vit_msn": 1e-6}  # where config.json has none
+_TRAINED_WITH = {"vit": HALF}  # pixels, where no preprocessor_config.json says so: as Google's
 _OUTSIDE = {
     "cls_token": "embeddings.cls_token",
     "pos_embed": "embeddings.position_embeddings",
@@ -55,7 +62,9 @@ def read_huggingface_vit(file: WeightsFile) -> Loaded:
     Raises:
         WeightsError: An option of config.json cannot be honoured, or the weights do not fit.
     """
-    config = _config(read_options(file, _SOURCE))
+    options = read_options(file, _SOURCE)
+    absent = _TRAINED_WITH.get(str(options.values.get("model_type")), IMAGENET)
+    config = with_normalisation(_config(options), read_preprocessor(file, absent=absent))
     tensors = file.tensors(_SOURCE)
     prefix = prefix_among(tensors, ("vit.",), "embeddings.")
     by_modules = any(name.startswith(f"{prefix}layers.") for name in tensors)

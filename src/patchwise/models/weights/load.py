@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from patchwise.checks import check_choice
+from patchwise.configs.normalisation import IMAGENET
 from patchwise.errors import ConfigError, WeightsError
 from patchwise.models.backbone import Backbone
 from patchwise.models.filtered_vit import FilteredViT
@@ -97,7 +98,9 @@ def describe_loaded(loaded: Loaded) -> str | None:
     if loaded.layout == NATIVE.title:
         return None
     rest = f"; left out {first_names(list(loaded.left_out))}" if loaded.left_out else ""
-    return f"weights read as {loaded.layout}{rest}"
+    used = loaded.vit.normalisation
+    pixels = "" if used == IMAGENET else f"; images normalised by {used.mean} and {used.std}"
+    return f"weights read as {loaded.layout}{rest}{pixels}"
 
 
 def save_backbone(backbone: Backbone, path: str | Path) -> None:

@@ -26,7 +26,8 @@ Config = TypeVar("Config", ViTConfig, FilteredViTConfig)
 
 _ENTRY = "patchwise"
 _VERSION = 2
-_ADDED = ("positions", "mlp", "qkv_bias", "norm_eps")  # to the options, in version 2
+# To the options, in version 2.
+_ADDED = ("positions", "mlp", "qkv_bias", "norm_eps", "pixel_mean", "pixel_std")
 _PLAIN, _FILTERED = "vit", "filtered_vit"  # kinds
 _SOURCE = "a patchwise backbone"
 
@@ -135,7 +136,8 @@ def _parse_config(
             f"got {first_names(wrong)} missing or unknown"
         )
     try:
-        return kind(**values)
+        # JSON has lists for tuples.
+        return kind(**{n: tuple(v) if isinstance(v, list) else v for n, v in values.items()})
     except (PatchwiseError, TypeError) as error:
         raise WeightsError(
             f"load_backbone: config of '{path}' must be valid, got {values}; {error}"

@@ -1,4 +1,4 @@
-"""Options of another library's config.json, each checked as it is read."""
+"""Options of another library's config.json and the like, each checked as it is read."""
 
 import math
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from patchwise.configs.normalisation import RGB, is_rgb, rgb_rule
 from patchwise.errors import WeightsError
 
 _MISSING = "no such option"
@@ -13,10 +14,11 @@ _MISSING = "no such option"
 
 @dataclass(frozen=True)
 class Options:
-    """What a config.json says. What a method returns is honoured; `require` refuses the rest."""
+    """What such a file says. What a method returns is honoured; `require` refuses the rest."""
 
     path: Path  # of the weights, for messages
     values: Mapping[str, Any]
+    source: str = "config.json"  # whose options they are, for messages
 
     def count(self, name: str, default: int | None = None) -> int:
         """Return a whole number that is not negative.
@@ -45,6 +47,21 @@ class Options:
             raise self._error(name, "be a positive number", value)
         return float(value)
 
+    def rgb(self, name: str, default: RGB | None = None, *, positive: bool = False) -> RGB:
+        """Return a number in [0, 1] for each channel, from three, or from one for all.
+
+        Args:
+            name: Of the option.
+            default: Of a missing option; None: it may not be missing.
+            positive: Whether 0 is refused.
+        """
+        value = self.values.get(name, _MISSING if default is None else list(default))
+        channels = tuple(value if isinstance(value, list) else [value] * 3)
+        if not is_rgb(channels, positive=positive):
+            raise self._error(name, f"be {rgb_rule(positive)}", value)
+        red, green, blue = map(float, channels)
+        return red, green, blue
+
     def flag(self, name: str, default: bool) -> bool:
         """Return true or false."""
         value = self.values.get(name, default)
@@ -68,5 +85,6 @@ class Options:
     def _error(self, name: str, rule: str, value: object) -> WeightsError:
         shown = value if value is _MISSING else repr(value)
         return WeightsError(
-            f"load_backbone: option {name} in config.json of '{self.path}' must {rule}, got {shown}"
+            f"load_backbone: option {name} in {self.source} of '{self.path}' must {rule}, "
+            f"got {shown}"
         )

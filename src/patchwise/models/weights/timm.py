@@ -8,6 +8,9 @@ is added to its token here.
 Without a classifier, LayerScale or registers a file cannot be told from DINO's, which resizes
 positions otherwise: name the layout.
 
+Beside a folder's config.json, they say how images are normalised; alone they do not: by ImageNet's
+mean and deviation, then.
+
 Source: https://github.com/huggingface/pytorch-image-models, ``vision_transformer.py``.
 Differs: models that normalise after pooling (``fc_norm``) have no normalised patch features; like
     those with a norm before the blocks, they are refused.
@@ -25,6 +28,7 @@ from patchwise.errors import WeightsError
 from patchwise.models.weights.files import WeightsFile
 from patchwise.models.weights.fitting import Origin, same_name
 from patchwise.models.weights.layout import Layout, Loaded
+from patchwise.models.weights.preprocessing import read_pretrained_cfg, with_normalisation
 from patchwise.models.weights.unwrap import has_blocks, names_in
 from patchwise.models.weights.vit_keys import Heads, ViTKeys, heads_by_width
 
@@ -62,6 +66,7 @@ def read_timm(file: WeightsFile, heads: Heads = _HEADS) -> Loaded:
         interpolation="size-antialias",
         registers=front.registers,
     )
+    config = with_normalisation(config, read_pretrained_cfg(file))
     with keys.possible():
         config = replace(config, image_px=front.side * config.patch_px)
         if not keys.any_named(r"blocks\.\d+\.attn\.qkv\.bias"):

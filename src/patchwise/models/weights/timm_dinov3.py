@@ -18,6 +18,7 @@ from patchwise.models.weights.files import WeightsFile
 from patchwise.models.weights.fitting import Origin
 from patchwise.models.weights.layout import Loaded
 from patchwise.models.weights.options import Options
+from patchwise.models.weights.preprocessing import read_pretrained_cfg, with_normalisation
 from patchwise.models.weights.renaming import Names, no_key_bias
 from patchwise.models.weights.vit_keys import Heads, ViTKeys
 
@@ -67,6 +68,7 @@ def read_timm_dinov3(file: WeightsFile, arguments: Options) -> Loaded:
     """
     keys = ViTKeys(file.path, _SOURCE, file.tensors(_SOURCE))
     config = _config(keys, str(file.config["architecture"]).partition(".")[0], arguments)
+    config = with_normalisation(config, read_pretrained_cfg(file))
     base, count = arguments.number("rope_temperature", _BASE), config.dim // config.heads // 4
 
     def origin(name: str) -> Origin:

@@ -3,7 +3,8 @@
 What differs from it stands in ``model_args``: each is honoured, changes no feature, or is refused.
 
 Source: timm, ``save_for_hf``.
-Differs: what preprocesses images (``pretrained_cfg``) is not taken over.
+Differs: of what preprocesses images (``pretrained_cfg``), mean and deviation are taken over, not
+    sizes and crops.
 """
 
 import re
