@@ -1,5 +1,6 @@
 """The smallest of everything, for tests of methods and of training."""
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 
 from patchwise.configs.backbone import ViTConfig
 from patchwise.configs.methods import DINOConfig, PWSelfConfig
+from patchwise.configs.normalisation import IMAGENET
 from patchwise.configs.run import DataConfig, OptimConfig, RunConfig, TrainConfig
 from patchwise.configs.views import ViewsConfig
 from patchwise.data.synthetic import render_scenes
@@ -37,6 +39,21 @@ def small_vit(seed: int = 0) -> ViT:
 
 def small_filtered(seed: int = 0) -> FilteredViT:
     return FilteredViT(small_vit(seed), prototypes=3).eval()
+
+
+def other_pixels(vit: ViT) -> ViT:
+    """Return the same function of pixels, but of images that are normalised otherwise."""
+    made = copy.deepcopy(vit)
+    made.config = replace(vit.config, pixel_mean=(0.1, 0.5, 0.9), pixel_std=(0.5, 0.3, 0.1))
+    mean, std = map(torch.tensor, (made.config.pixel_mean, made.config.pixel_std))
+    old_mean, old_std = map(torch.tensor, (IMAGENET.mean, IMAGENET.std))
+    linear = made.patch_embed.proj
+    assert linear.bias is not None
+    with torch.no_grad():
+        shift = linear.weight * ((mean - old_mean) / old_std)[:, None, None]
+        linear.bias += shift.sum(dim=(1, 2, 3))
+        linear.weight *= (std / old_std)[:, None, None]
+    return made
 
 
 def scene_batch(*ids: int, epoch: int = 0) -> Batch:

@@ -16,6 +16,7 @@ import patchwise
 from patchwise.api import training as api
 from patchwise.api.validation import Validation, is_scored
 from patchwise.configs.loader import read_config
+from patchwise.configs.normalisation import Normalisation
 from patchwise.configs.run import RunConfig
 from patchwise.data.synthetic import render_scenes
 from patchwise.errors import CheckpointError, ConfigError, DataError
@@ -164,6 +165,25 @@ def test_init_begins_with_given_weights(photographs: Path, tmp_path: Path) -> No
     for name, tensor in given.state_dict().items():
         torch.testing.assert_close(initial.state_dict()[name], tensor, rtol=0, atol=0)
     assert read_config(tmp_path / "second" / "config.toml").backbone.dim == 16
+
+
+def test_how_images_are_normalised_stays_with_the_weights(
+    photographs: Path, tmp_path: Path
+) -> None:
+    pixels = {"backbone.pixel_mean": [0.5, 0.25, 0], "backbone.pixel_std": [0.5, 1, 0.1]}
+    own = Normalisation((0.5, 0.25, 0.0), (0.5, 1.0, 0.1))
+    patchwise.train(
+        photographs, out=tmp_path / "first", settings={**SETTINGS, **pixels}, quiet=True
+    )
+    settings = {n: v for n, v in SETTINGS.items() if not n.startswith("backbone.")}
+    weights = tmp_path / "first" / "backbone.safetensors"
+    patchwise.train(
+        photographs, out=tmp_path / "second", init=weights, settings=settings, quiet=True
+    )
+    for name in ("first", "second"):
+        assert patchwise.load_backbone(tmp_path / name).normalisation == own
+        config = read_config(tmp_path / name / "config.toml")
+        assert config.backbone.normalisation == own
 
 
 @pytest.mark.parametrize("prefix", ["", "mugs:"])

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from patchwise.augment.crop import patch_centres
 from patchwise.augment.multicrop import MultiCropViews, make_multicrop
-from patchwise.configs.normalisation import IMAGENET
+from patchwise.configs.normalisation import IMAGENET, Normalisation
 from patchwise.configs.views import PatchColourConfig, ViewsConfig
 from patchwise.errors import RangeError, ShapeError
 from patchwise.types import ImageBatch
@@ -51,6 +51,19 @@ def make(
 def denormalise(pixels: torch.Tensor) -> torch.Tensor:
     mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET.mean, IMAGENET.std))
     return pixels * std + mean
+
+
+def test_views_may_be_normalised_otherwise() -> None:
+    """The same draws, the same pixels."""
+    other = Normalisation((0.1, 0.5, 0.9), (0.5, 0.3, 0.1))
+    batch = batch_of([3, 8])
+    plain = make(batch)
+    changed = make_multicrop(
+        batch, VIEWS, patch_colour=COLOUR, patch_px=8, seed=0, normalisation=other
+    )
+    mean, std = (torch.tensor(v)[:, None, None] for v in (other.mean, other.std))
+    for one, two in zip(plain.pixels, changed.pixels, strict=True):
+        torch.testing.assert_close(denormalise(one), two * std + mean, atol=1e-5, rtol=0)
 
 
 def view_pixels(views: MultiCropViews, view: int) -> torch.Tensor:

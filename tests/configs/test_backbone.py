@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from patchwise.configs.backbone import SIZES, FilteredViTConfig, ViTConfig, vit_config
+from patchwise.configs.normalisation import IMAGENET, Normalisation
 from patchwise.errors import ChoiceError, ConfigError, PatchwiseError, RangeError
 
 
@@ -58,6 +59,12 @@ def test_the_ends_of_drop_path_are_allowed(drop_path: int) -> None:
     assert ViTConfig(drop_path=drop_path).drop_path == drop_path
 
 
+def test_images_are_normalised_as_imagenets_unless_said_otherwise() -> None:
+    assert ViTConfig().normalisation == IMAGENET
+    other = ViTConfig(pixel_mean=(0.1, 0.2, 0.3), pixel_std=(0.4, 0.5, 0.6))
+    assert other.normalisation == Normalisation((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+
 def test_importing_the_configuration_does_not_import_torch() -> None:
     code = "import sys, patchwise.configs.backbone; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -83,6 +90,13 @@ def test_importing_the_configuration_does_not_import_torch() -> None:
         ("mlp", "relu", "mlp must be one of gelu, swiglu, got 'relu'"),
         ("qkv_bias", "key", "qkv_bias must be one of full, no_key, none, got 'key'"),
         ("norm_eps", 0.0, "ViTConfig: norm_eps must be positive, got 0.0"),
+        (
+            "pixel_mean",
+            (0.5, 0.5),
+            r"ViTConfig: pixel_mean must be three numbers in \[0, 1\]",
+        ),
+        ("pixel_mean", [0.5, 0.5, 0.5], r"pixel_mean must be three .*, got \[0.5, 0.5, 0.5\]"),
+        ("pixel_std", (0, 1, 1), r"ViTConfig: pixel_std must be three numbers in \(0, 1\], got "),
     ],
 )
 def test_impossible_options_are_refused(option: str, value: Any, message: str) -> None:

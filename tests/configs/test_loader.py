@@ -47,6 +47,10 @@ CONFIGS = [
         train=TrainConfig(precision="bf16", device="cuda", epochs=1e-7),
         optim=OptimConfig(lr_per_256=0.1 + 0.2, final_lr=5e-324),
     ),
+    dataclasses.replace(
+        make_config(),
+        backbone=ViTConfig(pixel_mean=(1 / 3, 0.0, 0.5), pixel_std=(0.1 + 0.2, 1.0, 0.5)),
+    ),
 ]
 WriteTOML = Callable[[str], Path]
 

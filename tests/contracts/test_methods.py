@@ -13,12 +13,14 @@ from patchwise.configs.methods import MethodConfig
 from patchwise.methods import METHODS, build_method
 from patchwise.methods.method import Method
 from patchwise.methods.pwself import PWSelf
+from patchwise.models.vit import ViT
 from patchwise.training.optim import build_optimizer
 from tests.small_runs import (
     DINO_CONFIG,
     PWSELF_CONFIG,
     carries_of,
     make_step,
+    other_pixels,
     scene_batch,
     small_vit,
     step_at,
@@ -54,6 +56,18 @@ def test_losses_change_no_state(build: Callable[[], Method[Any, Any]]) -> None:
 def test_the_same_step_gives_the_same_loss(build: Callable[[], Method[Any, Any]]) -> None:
     method, batch = build(), scene_batch(0, 1, 2)
     assert total_loss(method, batch, step_at()) == total_loss(method, batch, step_at())
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_images_are_normalised_as_the_backbones_own(name: str) -> None:
+    def loss_of(vit: ViT) -> float:
+        torch.manual_seed(1)
+        return total_loss(build_method(vit, CONFIGS[name]), scene_batch(0, 1, 2), step_at())
+
+    expected, other = loss_of(small_vit()), other_pixels(small_vit())
+    assert math.isclose(loss_of(other), expected, rel_tol=1e-4)
+    other.config = small_vit().config
+    assert not math.isclose(loss_of(other), expected, rel_tol=1e-3), "it does count"
 
 
 def test_views_depend_on_the_epoch_and_the_seed(build: Callable[[], Method[Any, Any]]) -> None:

@@ -15,7 +15,7 @@ from patchwise.models.backbone import BackboneOutput
 from patchwise.normalisation import normalise
 from patchwise.ops.foreground import foreground_mask
 from tests.eval.tiny import ColourBlocks, Sighted, colour_data, subject_of
-from tests.small_runs import small_vit
+from tests.small_runs import other_pixels, small_vit
 
 SCENES = Scenes(40)
 IDS = [7, 0, 39, *range(8, 40)]  # more than one block of masks
@@ -90,6 +90,10 @@ def test_without_labels_it_is_what_the_model_looks_at() -> None:
     image = torch.tensor([0, 1, 2])[:, None].expand_as(mask)
     assert torch.equal(found.instance, torch.where(mask, image, NOTHING))
     assert torch.equal(found.category, found.instance)
+    subject = replace(subject, backbone=other_pixels(small_vit().eval()))
+    same = find_objects(subject, images, [4, 2, 5], size_px=32, least_share=0.5)
+    assert same is not None
+    assert torch.equal(same.instance, found.instance), "normalised as the model's own"
 
 
 def test_a_model_that_does_not_tell_where_it_looks_gives_none() -> None:

@@ -11,7 +11,7 @@ from patchwise.features.look import look, look_at_blocks
 from patchwise.models.backbone import BackboneOutput
 from patchwise.normalisation import normalise
 from tests.eval.tiny import Sighted
-from tests.small_runs import small_vit
+from tests.small_runs import other_pixels, small_vit
 
 PIXELS = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8)
 
@@ -33,6 +33,19 @@ def test_blocks_are_those_of_the_backbone_on_normalised_images() -> None:
         assert torch.equal(one.cls, other.cls)
         assert torch.equal(one.patches, other.patches)
         assert not one.cls.requires_grad
+
+
+def test_images_are_normalised_as_the_backbones_own() -> None:
+    vit, other = small_vit().eval(), other_pixels(small_vit().eval())
+    for one, two in (
+        (look(vit, PIXELS), look(other, PIXELS)),
+        *zip(
+            look_at_blocks(vit, PIXELS, count=2),
+            look_at_blocks(other, PIXELS, count=2),
+            strict=True,
+        ),
+    ):
+        torch.testing.assert_close(one.patches, two.patches, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.bad_input

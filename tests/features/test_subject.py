@@ -1,11 +1,16 @@
 """Whose features are asked for."""
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
+from patchwise.configs.normalisation import IMAGENET, Normalisation
 from patchwise.features.subject import identify, identify_by_features
 from patchwise.models.adapted import Adapted, adapt, fixed_images
+from patchwise.models.backbone import BackboneOutput
 from tests.small_runs import small_vit
 
 
@@ -14,6 +19,9 @@ def test_weights_are_told_apart_by_every_bit() -> None:
     assert identify(vit, "a").sha256 == identify(same, "b").sha256
     with torch.no_grad():
         same.pos_embed[0, 0, 0] += 1e-6
+    assert identify(vit, "a").sha256 != identify(same, "a").sha256
+    same = small_vit()
+    same.config = replace(same.config, pixel_mean=(0.5, 0.5, 0.5))
     assert identify(vit, "a").sha256 != identify(same, "a").sha256
     assert identify(vit.half(), "a").sha256 != identify(small_vit(), "a").sha256
 
@@ -62,6 +70,32 @@ def test_a_module_is_known_by_its_weights_and_by_what_it_shows_of_them() -> None
     with torch.no_grad():
         changed.second.weight[0, 0] += 1e-6  # not even used
     assert known[1] != identify_by_features(adapt(changed), "m").sha256
+
+
+class Colours:
+    """A function that is a backbone."""
+
+    dim, patch_px, device = 3, 16, torch.device("cpu")
+
+    def __call__(self, images: Tensor, *, attention: bool = False) -> BackboneOutput:
+        return BackboneOutput(
+            images.mean(dim=(2, 3)), avg_pool2d(images, 16).flatten(2).mT, (14, 14)
+        )
+
+
+class ColoursModule(Colours, nn.Module):
+    """A module that is one."""
+
+
+def test_how_images_are_normalised_belongs_to_the_model() -> None:
+    for kind in (Colours, ColoursModule):
+        shas = []
+        for used in (None, IMAGENET, Normalisation((0.5,) * 3, (0.5,) * 3)):
+            backbone: Any = kind()
+            if used is not None:
+                backbone.normalisation = used
+            shas.append(identify_by_features(backbone, "m").sha256)
+        assert shas[0] == shas[1] != shas[2]
 
 
 def test_the_noise_of_a_device_makes_no_other_module() -> None:

@@ -5,7 +5,7 @@ import torch
 from patchwise.normalisation import normalise
 from patchwise.pictures.gallery import look
 from tests.pictures.galleries import gallery
-from tests.small_runs import small_vit
+from tests.small_runs import other_pixels, small_vit
 
 
 def test_features_are_those_of_the_images_in_order() -> None:
@@ -20,3 +20,9 @@ def test_features_are_those_of_the_images_in_order() -> None:
         assert alone.attention is not None
         torch.testing.assert_close(found.patches[i], alone.patches[0], atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(found.attention[i], alone.attention[0], atol=1e-5, rtol=1e-4)
+
+
+def test_images_are_normalised_as_the_backbones_own() -> None:
+    vit, images = small_vit().eval(), gallery(3)
+    found, other = look(vit, images), look(other_pixels(vit), images)
+    torch.testing.assert_close(found.patches, other.patches, atol=1e-4, rtol=1e-4)

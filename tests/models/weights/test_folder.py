@@ -43,17 +43,21 @@ def write(folder: Path, name: str) -> None:
     "name", ["backbone.safetensors", "model.safetensors", INDEX, "pytorch_model.bin"]
 )
 @pytest.mark.parametrize("described", [True, False])
+@pytest.mark.parametrize("preprocessed", [True, False])
 def test_weights_are_read_with_what_is_said_of_them(
-    name: str, described: bool, tmp_path: Path
+    name: str, described: bool, preprocessed: bool, tmp_path: Path
 ) -> None:
     write(tmp_path, name)
     if described:
         (tmp_path / "config.json").write_text('{"model_type": "vit", "sizes": [1, 2]}')
+    if preprocessed:
+        (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.5]}')
     file = read_folder(tmp_path)
     assert file.path == tmp_path / name == find_weights(tmp_path)
     assert file.contents.keys() == {"a", "b"}
     assert torch.equal(file.tensors("a test")["b"], B["b"])
     assert file.config == ({"model_type": "vit", "sizes": [1, 2]} if described else {})
+    assert file.preprocessing == ({"image_mean": [0.5]} if preprocessed else {})
 
 
 def test_of_several_files_the_first_is_read(tmp_path: Path) -> None:
@@ -118,10 +122,11 @@ def test_a_folder_without_weights_says_what_is_there(tmp_path: Path) -> None:
         ("\xff", "must be JSON, got"),
     ],
 )
-def test_a_broken_config_is_named(text: str, message: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
+def test_a_broken_config_is_named(name: str, text: str, message: str, tmp_path: Path) -> None:
     write(tmp_path, "model.safetensors")
-    (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(WeightsError, match=f"config.json' {message}"):
+    (tmp_path / name).write_bytes(text.encode("latin-1"))
+    with pytest.raises(WeightsError, match=f"/{name}' {message}"):
         read_folder(tmp_path)
 
 

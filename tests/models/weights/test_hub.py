@@ -83,6 +83,7 @@ def test_only_what_is_needed_is_downloaded(
     assert asked[:2] == (name, revision)
     assert set(asked[2]) == {
         "config.json",
+        "preprocessor_config.json",
         "backbone.safetensors",
         "model.safetensors",
         "model.safetensors.index.json",
@@ -101,7 +102,11 @@ def test_a_pickle_is_asked_for_where_there_is_nothing_else(hub: Hub) -> None:
     (hub.root / "config.json").touch()
     download("hub:a/b@c")
     assert [asked[:2] for asked in hub.asked] == [("a/b", "c"), ("a/b", "c")]
-    assert hub.asked[1][2] == ["config.json", "pytorch_model.bin"]
+    assert hub.asked[1][2] == [
+        "config.json",
+        "preprocessor_config.json",
+        "pytorch_model.bin",
+    ]
 
 
 @pytest.mark.parametrize("revision", ["main", "v1"])

@@ -1,5 +1,6 @@
 """One function for every file."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +97,21 @@ def test_how_weights_of_others_were_read_is_said(make_vit: MakeViT, tmp_path: Pa
     torch.save({**vit.state_dict(), "mask_token": torch.ones(1, 192)}, tmp_path / "more.pth")
     more = describe_loaded(read_backbone(tmp_path / "more.pth"))
     assert more == "weights read as DINOv2's backbone; left out 'mask_token'"
+
+
+def test_how_images_are_normalised_is_said_unless_as_imagenets(
+    make_vit: MakeViT, tmp_path: Path
+) -> None:
+    weights = make_vit(TINY).state_dict()
+    save_file(weights, tmp_path / "model.safetensors")
+    config: dict[str, object] = {"architecture": "vit_tiny_patch16_224"}
+    for mean, said in ((0.485, ""), (0.5, "; images normalised by (0.5, 0.456, 0.406) and ")):
+        config["pretrained_cfg"] = {"mean": [mean, 0.456, 0.406]}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        note = describe_loaded(read_backbone(tmp_path))
+        assert note is not None
+        assert note.startswith(f"weights read as timm's weights{said}")
+        assert ("normalised" in note) == bool(said)
 
 
 def test_a_folder_and_a_model_of_the_hub_are_read_as_files_are(

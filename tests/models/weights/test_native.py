@@ -26,6 +26,7 @@ ROTARY = replace(PLAIN, positions="rotary", mlp="swiglu", qkv_bias="no_key", nor
 CONFIGS = [
     *(replace(RICH, interpolation=rule) for rule in get_args(Interpolation)),
     *(PLAIN, ROTARY, replace(ROTARY, qkv_bias="none")),
+    replace(PLAIN, pixel_mean=(0.5, 0.1, 1 / 3), pixel_std=(0.25, 1.0, 0.7)),
 ]
 
 
@@ -95,7 +96,7 @@ def test_the_same_backbone_gives_the_same_bytes(make_vit: MakeViT, tmp_path: Pat
 def test_files_of_version_1_are_read(file: WeightsFile) -> None:
     header = header_of(file.path)
     header["format_version"] = 1
-    added = ("positions", "mlp", "qkv_bias", "norm_eps")
+    added = ("positions", "mlp", "qkv_bias", "norm_eps", "pixel_mean", "pixel_std")
     old = {**header, "config": {k: v for k, v in header["config"].items() if k not in added}}
     assert read_native(with_header(file, old)).backbone.config == RICH
     with pytest.raises(WeightsError, match=r"got .*positions.* missing or unknown"):

@@ -22,6 +22,14 @@ def test_what_is_there_is_returned() -> None:
     found.require("n", 3, "three")
 
 
+def test_colours_are_three_numbers_or_one_for_all() -> None:
+    found = options(three=[0.5, 0, 1], one=0.25, whole=1)
+    assert found.rgb("three") == found.rgb("three", (0.1, 0.1, 0.1)) == (0.5, 0.0, 1.0)
+    assert found.rgb("one", positive=True) == (0.25, 0.25, 0.25)
+    assert found.rgb("gone", (0.1, 0.2, 0.3), positive=True) == (0.1, 0.2, 0.3)
+    assert [type(channel) for channel in found.rgb("whole")] == [float] * 3
+
+
 def test_what_is_not_there_is_the_default() -> None:
     assert options().count("n", 7) == 7
     assert options().number("x", 1e-6) == 1e-6
@@ -60,7 +68,35 @@ def test_other_flags_are_refused(value: object) -> None:
 
 
 @pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "value", [[0.5], [0.5] * 4, [], [0.5, 0.5, 1.1], 123.7, -1, None, "0.5", True, [[0.5]] * 3]
+)
+def test_other_colours_are_refused(value: object) -> None:
+    for positive, bracket in ((False, r"\["), (True, r"\(")):
+        message = rf"option c in .* must be three numbers in {bracket}0, 1\], got "
+        with pytest.raises(WeightsError, match=message):
+            options(c=value).rgb("c", positive=positive)
+
+
+@pytest.mark.bad_input
+def test_zero_may_be_refused_among_colours() -> None:
+    for value in (0, [0.5, 0.0, 0.5]):
+        options(c=value).rgb("c")
+        with pytest.raises(WeightsError, match=r"must be three numbers in \(0, 1\], got"):
+            options(c=value).rgb("c", positive=True)
+
+
+@pytest.mark.bad_input
+def test_the_file_is_named_whose_option_it_is() -> None:
+    found = Options(Path("m/model.safetensors"), {}, "other.json")
+    with pytest.raises(WeightsError, match=r"option n in other\.json of 'm/model\.safetensors' "):
+        found.count("n")
+
+
+@pytest.mark.bad_input
 def test_what_is_missing_is_said() -> None:
+    with pytest.raises(WeightsError, match=r"option c in .*, got no such option$"):
+        options().rgb("c")
     with pytest.raises(WeightsError, match=r"option n in .*, got no such option$"):
         options().count("n")
     with pytest.raises(WeightsError, match=r"option s in .*, got no such option$"):
