@@ -130,7 +130,7 @@ def with_labels(steps: int = 1000, batch: int = 64) -> ViT:
         most, place = shares[..., 1:].max(dim=-1)
         category = torch.where(most >= 0.5, place + 1, 0)
         with torch.autocast("cpu", torch.bfloat16):
-            output: BackboneOutput = vit(patchwise.normalise(images))
+            output: BackboneOutput = vit(patchwise.normalise(images, vit.normalisation))
             scores = head(output.patches[category > 0]).float()
         loss = F.cross_entropy(scores, category[category > 0] - 1)
         optimizer.zero_grad()
