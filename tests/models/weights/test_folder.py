@@ -116,6 +116,7 @@ def test_a_folder_without_weights_says_what_is_there(tmp_path: Path) -> None:
         ("{", "must be JSON, got Expecting"),
         ("[1]", r"must be a table of options, got \[1\]"),
         ("\xff", "must be JSON, got"),
+        pytest.param("[" * 100_000, "must be JSON, got", id="deep"),
     ],
 )
 def test_a_broken_config_is_named(text: str, message: str, tmp_path: Path) -> None:
@@ -132,6 +133,7 @@ def test_a_broken_config_is_named(text: str, message: str, tmp_path: Path) -> No
         ({"a": "../a.safetensors"}, r"must name files beside it, got '\.\./a.safetensors'"),
         ({"a": "/a.safetensors"}, "must name files beside it, got '/a.safetensors'"),
         ({"a": 3}, "must name files beside it, got '3'"),
+        ({"a": ["a.safetensors"]}, "must name files beside it, got "),
         ({}, "must name files beside it, got {}"),
         (None, "must name files beside it, got None"),
         ({"a": "gone.safetensors"}, "gone.safetensors', which does not exist"),

@@ -45,15 +45,15 @@ def read_folder(folder: Path) -> WeightsFile:
 
 def _read_shards(index: Path) -> WeightsFile:
     table = _read_json(index).get("weight_map")
-    names = set(table.values()) if isinstance(table, dict) else set()
-    outside = [n for n in names if not isinstance(n, str) or Path(n).name != n]
-    if not names or outside:
+    found = list(table.values()) if isinstance(table, dict) else []
+    outside = [n for n in found if not isinstance(n, str) or Path(n).name != n]
+    if not found or outside:
         raise WeightsError(
             f"load_backbone: weight_map of '{index}' must name files beside it, got "
             f"{first_names([str(name) for name in outside]) or repr(table)}"
         )
     contents: dict[Any, object] = {}
-    for name in sorted(names):
+    for name in sorted(set(found)):
         contents |= read_weights_file(index.parent / name).contents
     return WeightsFile(index, contents)
 
@@ -61,7 +61,7 @@ def _read_shards(index: Path) -> WeightsFile:
 def _read_json(path: Path) -> Mapping[str, Any]:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"load_backbone: '{path}' must be JSON, got {error}") from error
     if not isinstance(table, dict):
         raise WeightsError(f"load_backbone: '{path}' must be a table of options, got {table!r}")
