@@ -144,3 +144,13 @@ def test_a_broken_index_is_named(table: object, message: str, tmp_path: Path) ->
     (tmp_path / INDEX).write_text(json.dumps({"weight_map": table}))
     with pytest.raises(WeightsError, match=message):
         read_folder(tmp_path)
+
+
+@pytest.mark.bad_input
+def test_a_weight_in_two_files_is_named(tmp_path: Path) -> None:
+    for name in ("a.safetensors", "b.safetensors"):
+        save_file(A, tmp_path / name)
+    table = {"a": "a.safetensors", "b": "b.safetensors"}
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": table}))
+    with pytest.raises(WeightsError, match=r"must hold every weight once, got 'a' again in 'b\."):
+        read_folder(tmp_path)

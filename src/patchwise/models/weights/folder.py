@@ -54,7 +54,14 @@ def _read_shards(index: Path) -> WeightsFile:
         )
     contents: dict[Any, object] = {}
     for name in sorted(set(found)):
-        contents |= read_weights_file(index.parent / name).contents
+        part = read_weights_file(index.parent / name).contents
+        twice = [str(weight) for weight in part if weight in contents]
+        if twice:
+            raise WeightsError(
+                f"load_backbone: files of '{index}' must hold every weight once, got "
+                f"{first_names(twice)} again in '{name}'"
+            )
+        contents |= part
     return WeightsFile(index, contents)
 
 
