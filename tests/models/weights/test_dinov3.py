@@ -74,14 +74,23 @@ def test_a_mask_of_keys_makes_keys_without_bias() -> None:
         assert torch.equal(torch.cat([query, value]), torch.cat(stored.chunk(3)[::2]))
 
 
+def test_masks_are_zero_throughout_as_published() -> None:
+    zeros = {name: torch.zeros_like(PLAIN.mapped[name]) for name in MASKS}
+    ours = read_dinov3(file_of({**PLAIN.mapped, **zeros})).vit
+    assert ours.config.qkv_bias == "no_key"
+    assert not any(ours.state_dict()[name.removesuffix("_mask")].any() for name in MASKS)
+
+
 @pytest.mark.parametrize("block", [0, 1])
-@pytest.mark.parametrize("at", [5, 64 + 5, 2 * 64 + 5])
+@pytest.mark.parametrize(
+    ("at", "kind"), [(5, "no_key"), (64, "full"), (2 * 64 - 1, "full"), (2 * 64, "no_key")]
+)
 @torch.no_grad()
-def test_any_other_mask_is_multiplied(block: int, at: int) -> None:
+def test_any_other_mask_is_multiplied(block: int, at: int, kind: str) -> None:
     mask = PLAIN.mapped[MASKS[block]].clone()
     mask[at] = 0.5
     ours = read_dinov3(file_of({**PLAIN.mapped, MASKS[block]: mask})).vit
-    assert ours.config.qkv_bias == "full"
+    assert ours.config.qkv_bias == kind
     bias = f"blocks.{block}.attn.qkv.bias"
     torch.testing.assert_close(ours.state_dict()[bias], PLAIN.mapped[bias] * mask, rtol=0, atol=0)
 

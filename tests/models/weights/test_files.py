@@ -227,3 +227,18 @@ def test_other_things_than_named_tensors_are_named() -> None:
     message = r"\(read as a test\), got other things under 'epoch', 'student', '7'; save the back"
     with pytest.raises(WeightsError, match=message):
         file.tensors("a test")
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.ones(2).to_sparse(),
+        torch.ones(2, device="meta"),
+    ],
+)
+def test_tensors_that_are_not_dense_are_named(tensor: torch.Tensor) -> None:
+    """All of these can be in a file that is read as tensors only."""
+    file = WeightsFile(Path("x.pth"), {"a": TENSORS["a"], "b": tensor})
+    with pytest.raises(WeightsError, match=r"dense tensors only .*, got other things under 'b'; "):
+        file.tensors("a test")

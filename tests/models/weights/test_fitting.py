@@ -95,11 +95,23 @@ def test_every_wrong_shape_is_named(make_vit: MakeViT) -> None:
 
 
 @pytest.mark.bad_input
-def test_whole_numbers_are_refused(make_vit: MakeViT) -> None:
+@pytest.mark.parametrize(
+    "dtype", [torch.int8, torch.bool, torch.complex64, torch.float8_e4m3fn, torch.float8_e5m2]
+)
+def test_other_numbers_are_refused(dtype: torch.dtype, make_vit: MakeViT) -> None:
     weights = make_vit(CONFIG).state_dict()
-    weights["norm.bias"] = weights["norm.bias"].to(torch.int8)
-    with pytest.raises(WeightsError, match=r"got torch.int8 in 'norm.bias'"):
+    weights["norm.bias"] = weights["norm.bias"].to(dtype)
+    with pytest.raises(WeightsError, match=f"of 16 to 64 bits .* got {dtype} in 'norm.bias'$"):
         build(weights)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("sizes", [{"image_px": 4 * 10**10}, {"mlp_ratio": 1e300}])
+def test_sizes_beyond_counting_are_refused(sizes: dict[str, float]) -> None:
+    """As another library's config.json, or a header, may say them."""
+    config = replace(CONFIG, **sizes)  # type: ignore[arg-type]
+    with pytest.raises(WeightsError, match=r"must hold a possible ViT .* got sizes that are too"):
+        build_any(lambda: ViT(config), {}, path=Path("x.pth"), source="a test")
 
 
 @pytest.mark.bad_input

@@ -120,6 +120,7 @@ def test_a_folder_without_weights_says_what_is_there(tmp_path: Path) -> None:
         ("{", "must be JSON, got Expecting"),
         ("[1]", r"must be a table of options, got \[1\]"),
         ("\xff", "must be JSON, got"),
+        pytest.param("[" * 100_000, "must be JSON, got", id="deep"),
     ],
 )
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
@@ -137,6 +138,7 @@ def test_a_broken_config_is_named(name: str, text: str, message: str, tmp_path: 
         ({"a": "../a.safetensors"}, r"must name files beside it, got '\.\./a.safetensors'"),
         ({"a": "/a.safetensors"}, "must name files beside it, got '/a.safetensors'"),
         ({"a": 3}, "must name files beside it, got '3'"),
+        ({"a": ["a.safetensors"]}, "must name files beside it, got "),
         ({}, "must name files beside it, got {}"),
         (None, "must name files beside it, got None"),
         ({"a": "gone.safetensors"}, "gone.safetensors', which does not exist"),
@@ -146,4 +148,14 @@ def test_a_broken_index_is_named(table: object, message: str, tmp_path: Path) ->
     save_file(A, tmp_path.parent / "a.safetensors")
     (tmp_path / INDEX).write_text(json.dumps({"weight_map": table}))
     with pytest.raises(WeightsError, match=message):
+        read_folder(tmp_path)
+
+
+@pytest.mark.bad_input
+def test_a_weight_in_two_files_is_named(tmp_path: Path) -> None:
+    for name in ("a.safetensors", "b.safetensors"):
+        save_file(A, tmp_path / name)
+    table = {"a": "a.safetensors", "b": "b.safetensors"}
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": table}))
+    with pytest.raises(WeightsError, match=r"must hold every weight once, got 'a' again in 'b\."):
         read_folder(tmp_path)

@@ -229,7 +229,7 @@ def test_a_filtered_file_that_does_not_fit_is_refused(
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("text", ["", "{", "[1]", "3"])
+@pytest.mark.parametrize("text", ["", "{", "[1]", "3", pytest.param("[" * 100_000, id="deep")])
 def test_a_header_that_is_no_table_is_refused(text: str, file: WeightsFile) -> None:
     with pytest.raises(WeightsError, match=r"metadata of .* must (be JSON|have the field)"):
         read_native(with_header(file, text))

@@ -1,5 +1,6 @@
 """Folders of timm."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,17 @@ def test_other_arguments_are_refused_by_name(
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("arguments", [["num_heads"], [], "num_heads"])
+@pytest.mark.parametrize("arguments", [["num_heads"], [], [1], "num_heads", 3, None])
 def test_arguments_that_are_no_table_are_refused(arguments: object, file: WeightsFile) -> None:
     with pytest.raises(WeightsError, match=r"model_args in config.json of .*, got"):
         read_timm_folder(with_options(file, model_args=arguments))
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("config", [{}, {"architecture": None}, {"architecture": 3}])
+def test_an_architecture_that_is_not_named_is_said(
+    config: dict[str, object], file: WeightsFile
+) -> None:
+    """As of a weights file without its folder, which the user calls one of a folder."""
+    with pytest.raises(WeightsError, match=r"must come with its config.json, .*, got (None|3); "):
+        read_timm_folder(replace(file, config=config))

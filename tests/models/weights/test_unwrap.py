@@ -56,6 +56,17 @@ def test_weights_are_opened_with_what_lies_beside_them() -> None:
     assert keys.beside == ("optimizer.state.0.exp_avg", "centre")
 
 
+def test_what_lies_beside_may_hold_itself() -> None:
+    contents: dict[object, object] = {"state_dict": {"a": ONE}, "centre": ONE}
+    deep: dict[object, object] = {"x": ONE}
+    for _ in range(2000):
+        deep = {"y": deep}
+    contents |= {"all": contents, "deep": deep}
+    beside = open_section(file_of(contents), "state_dict", source="a test").beside
+    assert beside[:3] == ("centre", "all.state_dict.a", "all.centre")
+    assert beside[-1].endswith(".y.y.x")
+
+
 def test_the_teacher_comes_before_the_student() -> None:
     both = file_of({"student": BEHIND, "teacher": BLOCKS})
     keys = open_teacher(both, source="a test")

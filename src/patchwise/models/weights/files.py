@@ -62,7 +62,7 @@ class WeightsFile:
     preprocessing: Mapping[str, Any] = field(default_factory=dict)  # of preprocessor_config.json
 
     def tensors(self, source: str) -> dict[str, Tensor]:
-        """Return the contents if they are named tensors and nothing else.
+        """Return the contents if they are named dense tensors and nothing else.
 
         Args:
             source: Name of the format that was tried, for the message.
@@ -71,14 +71,20 @@ class WeightsFile:
             WeightsError: there is something else among the contents.
         """
         named = {k: v for k, v in self.contents.items() if isinstance(k, str)}
-        tensors = {k: v for k, v in named.items() if isinstance(v, Tensor)}
+        tensors = {k: v for k, v in named.items() if isinstance(v, Tensor) and _is_dense(v)}
         other = [str(key) for key in self.contents if key not in tensors]
         if other:
             raise WeightsError(
-                f"load_backbone: '{self.path}' must hold named tensors only (read as {source}), "
-                f"got other things under {first_names(other)}; save the backbone's own state dict"
+                f"load_backbone: '{self.path}' must hold named dense tensors only (read as "
+                f"{source}), got other things under {first_names(other)}; save the backbone's own "
+                f"state dict"
             )
         return tensors
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Tell whether a tensor has its numbers in memory, one for each place."""
+    return tensor.layout == torch.strided and not (tensor.is_nested or tensor.is_meta)
 
 
 def read_weights_file(path: Path) -> WeightsFile:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from patchwise.errors import WeightsError
 from patchwise.models.weights.files import first_names
 
+_DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+
 
 def one_over_the_other(*parts: Tensor) -> Tensor:
     """Return the tensors joined along their first axis."""
@@ -59,10 +61,17 @@ def build(
 
     Raises:
         WeightsError: a name is missing or left over, or a tensor has another shape, is not of
-            floating-point numbers, or holds NaN or infinity. Names are those of the file.
+            floating-point numbers of 16 to 64 bits, or holds NaN or infinity. Names are those of
+            the file.
     """
-    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced
-        built = make()
+    try:
+        with torch.device("meta"):  # no memory and no random numbers for weights that are replaced
+            built = make()
+    except (RuntimeError, TypeError) as error:  # torch's, of more numbers than it can count
+        raise WeightsError(
+            f"load_backbone: '{path}' must hold a possible ViT (read as {source}), got sizes that "
+            f"are too large: {str(error).splitlines()[0]}"
+        ) from error
     expected = built.state_dict()
     origins = {name: origin(name) for name in expected}
     wanted = [theirs for each in origins.values() for theirs in each.names]
@@ -137,9 +146,9 @@ def _shapes(origin: Origin, tensors: Mapping[str, Tensor]) -> str:
 
 
 def _check_floats(tensors: Mapping[str, Tensor], *, path: Path, source: str) -> None:
-    whole = [name for name, tensor in tensors.items() if not tensor.is_floating_point()]
-    if whole:
+    other = [name for name, tensor in tensors.items() if tensor.dtype not in _DTYPES]
+    if other:
         raise WeightsError(
-            f"load_backbone: '{path}' must hold floating-point numbers (read as {source}), "
-            f"got {tensors[whole[0]].dtype} in {first_names(whole)}"
+            f"load_backbone: '{path}' must hold floating-point numbers of 16 to 64 bits (read as "
+            f"{source}), got {tensors[other[0]].dtype} in {first_names(other)}"
         )

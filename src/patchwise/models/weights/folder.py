@@ -51,23 +51,30 @@ def read_folder(folder: Path) -> WeightsFile:
 
 def _read_shards(index: Path) -> WeightsFile:
     table = _read_json(index).get("weight_map")
-    names = set(table.values()) if isinstance(table, dict) else set()
-    outside = [n for n in names if not isinstance(n, str) or Path(n).name != n]
-    if not names or outside:
+    found = list(table.values()) if isinstance(table, dict) else []
+    outside = [n for n in found if not isinstance(n, str) or Path(n).name != n]
+    if not found or outside:
         raise WeightsError(
             f"load_backbone: weight_map of '{index}' must name files beside it, got "
             f"{first_names([str(name) for name in outside]) or repr(table)}"
         )
     contents: dict[Any, object] = {}
-    for name in sorted(names):
-        contents |= read_weights_file(index.parent / name).contents
+    for name in sorted(set(found)):
+        part = read_weights_file(index.parent / name).contents
+        twice = [str(weight) for weight in part if weight in contents]
+        if twice:
+            raise WeightsError(
+                f"load_backbone: files of '{index}' must hold every weight once, got "
+                f"{first_names(twice)} again in '{name}'"
+            )
+        contents |= part
     return WeightsFile(index, contents)
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"load_backbone: '{path}' must be JSON, got {error}") from error
     if not isinstance(table, dict):
         raise WeightsError(f"load_backbone: '{path}' must be a table of options, got {table!r}")

@@ -85,7 +85,7 @@ def _parse_header(file: WeightsFile) -> Mapping[str, Any]:
         )
     try:
         header: dict[str, Any] = json.loads(file.metadata[_ENTRY])
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise WeightsError(
             f"load_backbone: metadata of '{file.path}' must be JSON, got {error}"
         ) from error

@@ -44,7 +44,13 @@ def read_timm_folder(file: WeightsFile) -> Loaded:
     Raises:
         WeightsError: An argument of the model cannot be honoured, or the weights do not fit.
     """
-    if is_timm_dinov3(file.config.get("architecture")):
+    if not isinstance(file.config.get("architecture"), str):
+        raise WeightsError(
+            f"load_backbone: '{file.path}' must come with its config.json, which names an "
+            f"architecture (read as a folder of timm), got {file.config.get('architecture')!r}; "
+            f"give the folder that holds both"
+        )
+    if is_timm_dinov3(file.config["architecture"]):
         return read_timm_dinov3(file, _arguments(file, ARGUMENTS))
     arguments = _arguments(file, frozenset({"num_heads", "reg_tokens"}))
     if "num_heads" in arguments.values:
@@ -69,8 +75,9 @@ def _check_registers(loaded: Loaded, file: WeightsFile, arguments: Options) -> N
 
 def _arguments(file: WeightsFile, honoured: frozenset[str]) -> Options:
     found: Any = file.config.get("model_args", {})
-    unknown = set(found) - _TOLD - _TRAINING - _ELSEWHERE - honoured
-    if not isinstance(found, dict) or unknown:
+    is_table = isinstance(found, dict)
+    unknown = set(found) - _TOLD - _TRAINING - _ELSEWHERE - honoured if is_table else set()
+    if not is_table or unknown:
         raise WeightsError(
             f"load_backbone: model_args in config.json of '{file.path}' must be arguments that "
             f"change no feature, or {', '.join(sorted(honoured))}, got "

@@ -83,10 +83,13 @@ def _sides(file: WeightsFile) -> Iterator[tuple[str, str]]:
 
 
 def _names_of_tensors(value: object) -> Iterator[str]:
-    """Give the names below which there are tensors, in dicts of dicts."""
-    if isinstance(value, Tensor):
-        yield ""
-    elif isinstance(value, Mapping):
-        for name, inner in value.items():
-            for rest in _names_of_tensors(inner):
-                yield f"{name}.{rest}" if rest else str(name)
+    """Give the names below which there are tensors, in dicts of dicts; of each dict once."""
+    waiting, seen = [("", value)], set[int]()
+    while waiting:
+        path, found = waiting.pop()
+        if isinstance(found, Tensor):
+            yield path
+        elif isinstance(found, Mapping) and id(found) not in seen:
+            seen.add(id(found))
+            inner = [(f"{path}.{name}" if path else str(name), v) for name, v in found.items()]
+            waiting += reversed(inner)
