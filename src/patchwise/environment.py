@@ -21,7 +21,7 @@ REQUIRED = (
     "pydantic", "pyyaml", "rich", "safetensors", "scipy", "tensorboard", "tomli-w", "torch",
     "typer",
 )  # fmt: skip
-OPTIONAL = ("timm", "torchvision", "transformers")
+OPTIONAL = ("huggingface_hub", "timm", "torchvision")
 _IN_A_RUN = ("torch", "lightning-fabric", "numpy", "pillow", "safetensors", "pydantic")
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8")
 _IMPORT_S = 120.0  # after which a package is said not to be importable

@@ -31,6 +31,7 @@ from torch.nn.functional import avg_pool2d
 
 def tokens(images):
     if Path("r.json").exists():
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if so by who called us
         os.kill(os.getpid(), signal.SIGINT)
     return avg_pool2d(images, 8).flatten(2).mT
 """
