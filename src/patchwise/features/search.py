@@ -81,7 +81,8 @@ class Cells:
         cells = max(1, min(cells, len(keys) // _TRAINED_ON))
         centres = _train(keys, cells, seed).to(device)
         cell = torch.cat([_assign(block.to(device), centres) for block in _blocks(keys)])
-        made = cls(centres, cell, Vectors(*keys.shape, memory_bytes=memory_bytes))
+        copy = Vectors(*keys.shape, memory_bytes=memory_bytes, dtype=keys.dtype)
+        made = cls(centres, cell, copy)
         free = made.starts[:-1]
         first = 0
         for block in _blocks(keys):
