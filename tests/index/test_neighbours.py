@@ -19,6 +19,7 @@ from patchwise.features.subject import ModelIdentity, Subject
 from patchwise.features.transform import Squash
 from patchwise.index.kept import Neighbours
 from patchwise.index.neighbours import find_neighbours
+from patchwise.models.backbone import BackboneOutput
 from patchwise.normalisation import normalise
 from tests.features.stored import Counting, Heard, Photos, heard_subject
 
@@ -48,7 +49,7 @@ def brute_force(source: Damaged, k: int) -> tuple[list[list[int]], list[list[flo
     for index in sorted(set(range(len(source))) - source.bad):
         pixels = torch.from_numpy(Squash(16)(source.read(index))).movedim(-1, 0)[None]
         patches = backbone(normalise(pixels.float() / 255)).patches[0].double()
-        features[index] = F.normalize(sum(patches) / len(patches), dim=0)
+        features[index] = F.normalize(torch.stack([*patches]).mean(dim=0), dim=0)
     ids, cosines = [], []
     for own, feature in features.items():
         found = {other: float(feature @ key) for other, key in features.items() if other != own}
@@ -173,7 +174,7 @@ def test_a_damaged_file_is_made_again_and_that_is_said(tmp_path: Path) -> None:
 
 def test_an_interrupted_search_goes_on(tmp_path: Path) -> None:
     class Stopping(Counting):
-        def __call__(self, images: torch.Tensor, *, attention: bool = False):  # noqa: ANN204
+        def __call__(self, images: torch.Tensor, *, attention: bool = False) -> BackboneOutput:
             if self.seen >= 36:
                 raise KeyboardInterrupt
             return super().__call__(images, attention=attention)
