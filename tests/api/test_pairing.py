@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import patchwise
@@ -14,6 +15,8 @@ from patchwise.data.bad_images import BadImage
 from patchwise.data.synthetic import render_scenes
 from patchwise.errors import ConfigError, DataError
 from patchwise.index.kept import Neighbours
+from patchwise.models.backbone import BackboneOutput
+from tests.features.stored import Counting, heard_subject
 from tests.small_runs import small_vit
 
 CONFIG = NeighboursConfig(k=3, size="square:32")
@@ -61,6 +64,20 @@ def test_one_image_can_be_written_too(tmp_path: Path) -> None:
 def test_settings_default_to_the_papers() -> None:
     found = patchwise.neighbours("scenes:9", model=small_vit())
     assert found.ids.shape == (9, 7)
+
+
+def test_the_model_sees_as_many_images_at_a_time_as_is_wanted() -> None:
+    class Watched(Counting):
+        most = 0
+
+        def __call__(self, images: torch.Tensor, *, attention: bool = False) -> BackboneOutput:
+            self.most = max(self.most, len(images))
+            return super().__call__(images)
+
+    watched = Watched()
+    subject = dataclasses.replace(heard_subject().subject, backbone=watched)
+    patchwise.neighbours("scenes:9", model=subject, settings=CONFIG, batch=4, workers=0)
+    assert (watched.most, watched.seen) == (4, 9)
 
 
 def test_what_was_found_is_described() -> None:
