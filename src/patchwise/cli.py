@@ -13,6 +13,7 @@ from rich.console import Console
 
 from patchwise.commands import scoring
 from patchwise.commands.embed import embed
+from patchwise.commands.neighbours import neighbours
 from patchwise.commands.scoring import STOPPED
 from patchwise.errors import ChoiceError, ConfigError, PatchwiseError
 from patchwise.version import __version__
@@ -111,6 +112,7 @@ def train(  # noqa: PLR0913 - one parameter an option
 app.command("eval")(scoring.eval_)
 app.command()(scoring.compare)
 app.command()(embed)
+app.command()(neighbours)
 
 
 @app.command()

@@ -1,12 +1,12 @@
 """How far an embedding is."""
 
-from patchwise.features.progress import EmbedProgress
+from patchwise.features.progress import ImageProgress
 
 
 def test_it_says_now_and_then_how_fast_and_how_long() -> None:
     heard: list[str] = []
     now = 100.0
-    progress = EmbedProgress(heard.append, total=4000, done=1000, clock=lambda: now)
+    progress = ImageProgress(heard.append, total=4000, done=1000, clock=lambda: now)
     progress.show(1000)
     now = 104.0
     progress.show(1040)
@@ -26,7 +26,7 @@ def test_it_says_now_and_then_how_fast_and_how_long() -> None:
 def test_nothing_new_has_no_speed() -> None:
     heard: list[str] = []
     now = 0.0
-    progress = EmbedProgress(heard.append, total=10, done=5, clock=lambda: now)
+    progress = ImageProgress(heard.append, total=10, done=5, clock=lambda: now)
     now = 60.0
     progress.show(5)
     assert not heard

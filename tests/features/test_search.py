@@ -132,3 +132,16 @@ def test_numbers_must_be_positive(stored: Stored) -> None:
         stored.build(0)
     with stored.build(3) as cells, pytest.raises(RangeError, match="probes must be positive"):
         cells.nearest(stored.queries, 5, probes=0)
+
+
+@pytest.mark.parametrize("probes", [3, 10])
+def test_a_limit_holds_in_both_searches(stored: Stored, probes: int) -> None:
+    exact = nearest_exact(stored.queries, stored.keys, 5, below=0.9)
+    products = stored.queries @ stored.values.T
+    assert float(exact.values.max()) < 0.9 < float(products.max())
+    left = torch.where(products < 0.9, products, -torch.inf)
+    assert torch.equal(exact.index, left.sort(dim=1, descending=True, stable=True).indices[:, :5])
+    with stored.build(10) as cells:
+        found = cells.nearest(stored.queries, 5, probes=probes, below=0.9)
+    assert float(found.values.max()) < 0.9
+    assert recall(found.index, exact.index) > (0.999 if probes == 10 else 0.5)

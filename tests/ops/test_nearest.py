@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from patchwise.ops import nearest as module
-from patchwise.ops.nearest import Nearest
+from patchwise.ops.nearest import Nearest, without_own
 
 
 def unit(count: int, dim: int = 24, seed: int = 0, spread: float = 1.0) -> Tensor:
@@ -135,3 +135,37 @@ def test_few_products_are_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_products", counted)
     offered(unit(64, dim=128, seed=1), unit(20_000, dim=128), 10, 2000)
     assert 0 < made < 64 * 400
+
+
+@pytest.mark.usefixtures("sizes")
+@pytest.mark.parametrize("k", [1, 5, 30])
+@pytest.mark.parametrize("block", [700, 33])
+def test_with_a_limit_only_what_is_below_counts(k: int, block: int) -> None:
+    queries, keys = unit(20, seed=1), unit(700)
+    values, index = plain(queries, keys, 700)
+    below = float(values[3, 40])  # the limit itself does not count
+    nearest = Nearest(queries, k, below=below)
+    for first in range(0, 700, block):
+        part = keys[first : first + block]
+        nearest.offer(part, torch.arange(first, first + len(part)))
+    for row in range(20):
+        kept = values[row] < below
+        assert torch.equal(nearest.values[row], values[row][kept][:k])
+        assert torch.equal(nearest.index[row], index[row][kept][:k])
+
+
+def test_what_lacks_keys_below_a_limit_says_so() -> None:
+    queries = torch.eye(3)
+    nearest = Nearest(queries, 2, below=0.5)
+    nearest.offer(torch.tensor([[1.0, 0, 0], [0.9, 0.1, 0], [1, 0, 0]]), torch.arange(3))
+    assert nearest.index[0].tolist() == [-1, -1]
+    assert nearest.values[0].tolist() == [-torch.inf, -torch.inf]
+    assert nearest.index[1].tolist() == [1, 0]
+
+
+def test_without_its_own_key_the_best_others_stay() -> None:
+    values = torch.tensor([[0.9, 0.8, 0.7], [0.6, 0.5, 0.4], [0.3, 0.2, 0.1]])
+    index = torch.tensor([[4, 5, 6], [5, 6, 7], [1, 2, 3]])
+    rest, others = without_own(values, index, torch.tensor([5, 5, 9]))
+    assert others.tolist() == [[4, 6], [6, 7], [1, 2]]
+    assert torch.equal(rest, torch.tensor([[0.9, 0.7], [0.5, 0.4], [0.3, 0.2]]))

@@ -7,6 +7,7 @@ from patchwise.api.doctoring import doctor
 from patchwise.api.embedding import describe_store, embed
 from patchwise.api.evaluation import evaluate, evaluate_many
 from patchwise.api.models import open_subject
+from patchwise.api.pairing import describe_neighbours, neighbours
 from patchwise.api.reporting import report
 from patchwise.api.showing import describe_comparisons, describe_results
 from patchwise.api.training import forecast_training, train
@@ -19,6 +20,7 @@ __all__ = [
     "comparisons_as_json",
     "describe_choice",
     "describe_comparisons",
+    "describe_neighbours",
     "describe_results",
     "describe_store",
     "doctor",
@@ -26,6 +28,7 @@ __all__ = [
     "evaluate",
     "evaluate_many",
     "forecast_training",
+    "neighbours",
     "open_labels",
     "open_subject",
     "protocols_of",

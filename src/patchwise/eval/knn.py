@@ -12,7 +12,7 @@ from patchwise.checks import check_positive
 from patchwise.errors import RangeError, ShapeError
 from patchwise.eval.classification import classification_result
 from patchwise.eval.results import ClassificationResult, Fingerprint
-from patchwise.ops.nearest import Nearest
+from patchwise.ops.nearest import Nearest, without_own
 
 
 class Neighbours(NamedTuple):
@@ -97,7 +97,8 @@ def nearest(
     found.offer(unit_memory, torch.arange(len(memory), device=memory.device))
     cosine, index = found.values, found.index
     if leave_one_out:
-        cosine, index = _without_itself(cosine, index)
+        own = torch.arange(len(index), device=index.device)
+        cosine, index = without_own(cosine, index, own)
     return Neighbours(cosine, labels[index])
 
 
@@ -116,16 +117,6 @@ def _check(query: Tensor, memory: Tensor, labels: Tensor, k: int) -> None:
         raise RangeError(
             f"KNN.classify: memory must hold more than k={k} features, got {len(memory)}"
         )
-
-
-def _without_itself(
-    cosine: Float[Tensor, "Q J"], index: Int[Tensor, "Q J"]
-) -> tuple[Float[Tensor, "Q k"], Int[Tensor, "Q k"]]:
-    """Drop query i from its own neighbours; the last one where others are just as near."""
-    own = index == torch.arange(len(index), device=index.device)[:, None]
-    own[:, -1] |= ~own.any(dim=1)
-    shape = (len(index), index.shape[1] - 1)
-    return cosine[~own].reshape(shape), index[~own].reshape(shape)
 
 
 def knn_result(

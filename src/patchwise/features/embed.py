@@ -18,7 +18,7 @@ from patchwise.data.source import ImageSource
 from patchwise.errors import DataError, RangeError
 from patchwise.features.claims import Claims
 from patchwise.features.content import Content, Request, describe, differences
-from patchwise.features.progress import EmbedProgress
+from patchwise.features.progress import ImageProgress
 from patchwise.features.store import INDEX, PARTS, FeatureStore, open_store, write_index
 from patchwise.features.subject import Subject
 from patchwise.features.windows import look_through
@@ -121,7 +121,7 @@ class _Embedding:
         if len(there) == self._store.part_count:
             return
         before = sum(len(self._store.images_of(number)) for number in there)
-        progress = EmbedProgress(self._subject.notes.say, total=len(self._store), done=before)
+        progress = ImageProgress(self._subject.notes.say, total=len(self._store), done=before)
         numbers = range(self._store.part_count)
         self._embed((n for n in numbers if self._take(n, wait=False)), progress)
         if not self._store.complete:
@@ -140,7 +140,7 @@ class _Embedding:
             return False
         return True
 
-    def _embed(self, numbers: Iterable[int], progress: EmbedProgress) -> None:
+    def _embed(self, numbers: Iterable[int], progress: ImageProgress) -> None:
         """Make parts; each is claimed when its first images are about to be read."""
         part = None
         for images in iterate_images(
@@ -212,7 +212,7 @@ class PartInWork:
             arrays = (self._patches.pop(row) for row in range(len(self._images)))
             shape = (int(self._grids.prod(axis=1, dtype=np.int64).sum()), self._cls.shape[1])
             _save(store.file_of(number, "patches.npy"), arrays, shape)
-        names = [_name(self._request.source, index) for index in self._images]
+        names = [image_name(self._request.source, index) for index in self._images]
         write_text(store.file_of(number, "names.json"), json.dumps(names) + "\n")
         _save(store.file_of(number, "grids.npy"), [self._grids], self._grids.shape)
 
@@ -240,7 +240,7 @@ class PartInWork:
         halved: NDArray[np.float16] = features.half().cpu().numpy()
         if not np.isfinite(halved).all():
             image, value = max(enumerate(features.abs().flatten(1).amax(1)), key=lambda one: one[1])
-            name = _name(self._request.source, self._images[rows[image]])
+            name = image_name(self._request.source, self._images[rows[image]])
             raise RangeError(
                 f"embed: features must lie in [-65504, 65504], which is what float16 holds, "
                 f"got {float(value):.6g} in {name!r}; use such a model without a store"
@@ -258,7 +258,7 @@ def _save(path: Path, arrays: Iterable[NDArray[np.generic]], shape: tuple[int, .
             file.write(np.ascontiguousarray(array).data)
 
 
-def _name(source: ImageSource, index: int) -> str:
+def image_name(source: ImageSource, index: int) -> str:
     """Return the path of an image in its source; what messages call it, if it has none."""
     return (
         printable(source.files.name(index))

@@ -1,5 +1,6 @@
 """The most similar of many stored vectors, exactly or nearly so, in bounded memory."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -20,13 +21,15 @@ _PROBED = 1024  # queries whose cells are looked for at a time
 _SAMPLE, _CENTRES = 0, 1  # keys of draws
 
 
-def nearest_exact(queries: Float[Tensor, "Q D"], keys: Vectors, k: int) -> Nearest:
+def nearest_exact(
+    queries: Float[Tensor, "Q D"], keys: Vectors, k: int, *, below: float = math.inf
+) -> Nearest:
     """Return the ``k`` stored vectors of highest product with each query; see `Nearest`.
 
     What is held besides the queries is 12 k bytes for each of them, and blocks of a fixed size:
     a quarter of a GiB at most.
     """
-    nearest = Nearest(queries, k)
+    nearest = Nearest(queries, k, below=below)
     for first in range(0, len(keys), keys.block):
         block = keys.read(first, min(first + keys.block, len(keys))).to(queries.device)
         number = torch.arange(first, first + len(block), device=queries.device)
@@ -78,7 +81,8 @@ class Cells:
         cells = max(1, min(cells, len(keys) // _TRAINED_ON))
         centres = _train(keys, cells, seed).to(device)
         cell = torch.cat([_assign(block.to(device), centres) for block in _blocks(keys)])
-        made = cls(centres, cell, Vectors(*keys.shape, memory_bytes=memory_bytes))
+        copy = Vectors(*keys.shape, memory_bytes=memory_bytes, dtype=keys.dtype)
+        made = cls(centres, cell, copy)
         free = made.starts[:-1]
         first = 0
         for block in _blocks(keys):
@@ -91,10 +95,12 @@ class Cells:
                 free[number] += len(part)
         return made
 
-    def nearest(self, queries: Float[Tensor, "Q D"], k: int, *, probes: int) -> Nearest:
+    def nearest(
+        self, queries: Float[Tensor, "Q D"], k: int, *, probes: int, below: float = math.inf
+    ) -> Nearest:
         """Return the ``k`` most similar vectors in the cells that are probed."""
         check_positive("Cells.nearest", probes=probes)
-        nearest = Nearest(queries, k)
+        nearest = Nearest(queries, k, below=below)
         probed = torch.cat([self._probe(part, probes) for part in torch.split(queries, _PROBED)])
         # The best cell of each query first: then most vectors of the others are soon left out.
         for chosen in (probed[:, :1], probed[:, 1:]):

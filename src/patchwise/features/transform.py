@@ -85,7 +85,7 @@ class Whole:
 Transform = Squash | CentreCrop | Whole
 
 
-def parse_size(text: str, patch_px: int) -> Transform:
+def parse_size(text: str, patch_px: int, *, caller: str = "embed") -> Transform:
     """Return the transform that a user names.
 
     Args:
@@ -94,6 +94,7 @@ def parse_size(text: str, patch_px: int) -> Transform:
             whole patches: ``short:448`` brings the short side to that, ``most:448`` only if it is
             longer, and ``own`` leaves the size.
         patch_px: Of the model.
+        caller: In whose name errors are.
 
     Raises:
         ConfigError: It is none of these, or a side is not made of whole patches.
@@ -102,14 +103,14 @@ def parse_size(text: str, patch_px: int) -> Transform:
     numbers = [int(part) for part in rest.split(",") if part.isascii() and part.isdigit()]
     if rest.count(",") + bool(rest) != len(numbers) or _NUMBERS.get(kind) != len(numbers):
         raise ConfigError(
-            f"embed: size must be one of square:PX, short:PX, most:PX, own and crop:PX,PX, "
+            f"{caller}: size must be one of square:PX, short:PX, most:PX, own and crop:PX,PX, "
             f"got {text!r}"
         )
     if kind in {"square", "crop"} and (numbers[-1] % patch_px or not numbers[-1]):
         nearest = max(1, round(numbers[-1] / patch_px)) * patch_px
         raise ConfigError(
-            f"embed: size must be a multiple of the model's patch of {patch_px} px, got {text!r}; "
-            f"{nearest} is the nearest"
+            f"{caller}: size must be a multiple of the model's patch of {patch_px} px, "
+            f"got {text!r}; {nearest} is the nearest"
         )
     if kind == "square":
         return Squash(*numbers)

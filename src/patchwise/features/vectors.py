@@ -30,7 +30,7 @@ class Vectors:
         self, count: int, dim: int, *, memory_bytes: int, dtype: torch.dtype = torch.float16
     ) -> None:
         check_positive("Vectors", dim=dim)
-        self.shape, self._dtype = (count, dim), dtype
+        self.shape, self.dtype = (count, dim), dtype
         self._file: IO[bytes] | None = None
         self._held: Float[Tensor, "N D"] | None = None
         size = count * dim * dtype.itemsize
@@ -79,11 +79,11 @@ class Vectors:
     def write(self, first: int, vectors: Float[Tensor, "N D"]) -> None:
         """Set some vectors, from number ``first`` on; each number is rounded."""
         check_within("Vectors.write", 0, len(self) - len(vectors), first=first)
-        kept = vectors.detach().to(self._dtype).cpu().contiguous()
+        kept = vectors.detach().to(self.dtype).cpu().contiguous()
         if self._held is not None:
             self._held[first : first + len(kept)] = kept
         elif self._file is not None:
-            self._file.seek(first * self.shape[1] * self._dtype.itemsize)
+            self._file.seek(first * self.shape[1] * self.dtype.itemsize)
             left = _bytes(kept)
             while len(left):
                 left = left[self._file.write(left) :]
@@ -91,12 +91,12 @@ class Vectors:
     def read(self, first: int, stop: int) -> Float[Tensor, "N D"]:
         """Return the vectors of number ``first`` to before ``stop``, in float32 or finer."""
         check_within("Vectors.read", 0, len(self), first=first, stop=stop)
-        finer = torch.promote_types(self._dtype, torch.float32)
+        finer = torch.promote_types(self.dtype, torch.float32)
         if self._held is not None:
             return self._held[first:stop].to(finer, copy=True)
-        kept = torch.empty((max(0, stop - first), self.shape[1]), dtype=self._dtype)
+        kept = torch.empty((max(0, stop - first), self.shape[1]), dtype=self.dtype)
         if self._file is not None:
-            self._file.seek(first * self.shape[1] * self._dtype.itemsize)
+            self._file.seek(first * self.shape[1] * self.dtype.itemsize)
             left = _bytes(kept)
             while len(left):
                 left = left[self._file.readinto(left) :]  # type: ignore[attr-defined]

@@ -1,5 +1,7 @@
 """The most similar of many vectors for each of many others, exactly, as the many pass by."""
 
+import math
+
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
@@ -25,6 +27,9 @@ class Nearest:
     float32 may lose. Only keys whose first product is less than that below the k-th best so far
     are looked at again. No key is lost: the bound is by Cauchy and Schwarz.
 
+    With ``below``, only keys whose product is less than that count: the most similar of those that
+    are not too similar.
+
     Attributes:
         values: Highest products of each query, falling; -inf where fewer keys were offered.
         index: Number of those keys; -1 where there is none.
@@ -35,8 +40,8 @@ class Nearest:
     ([[7], [8]], [[0.5], [1.0]])
     """
 
-    def __init__(self, queries: Float[Tensor, "Q D"], k: int) -> None:
-        self.queries, self.k = queries, k
+    def __init__(self, queries: Float[Tensor, "Q D"], k: int, *, below: float = math.inf) -> None:
+        self.queries, self.k, self.below = queries, k, below
         self.values: Float[Tensor, "Q k"] = queries.new_full((len(queries), k), -torch.inf)
         self.index: Int64[Tensor, "Q k"] = torch.full(
             (len(queries), k), -1, dtype=torch.int64, device=queries.device
@@ -84,7 +89,7 @@ class Nearest:
         error = self._lost[rows] * length + self._length[rows] * (lost + summing * length)
         row, column, crowded = _at_least(scores, self.values[rows, -1] - error)
         found = _products(queries, keys, row, column)
-        better = found > self.values[rows, -1][row]
+        better = (found > self.values[rows, -1][row]) & (found < self.below)
         self._merge(rows, row[better], found[better], index[column[better]])
         self._offer_in_double(keys, index, rows[crowded])
 
@@ -100,6 +105,7 @@ class Nearest:
         doubled = keys.double().T
         for some in torch.split(rows, _DOUBLE_QUERIES):
             found = (self.queries[some].double() @ doubled).to(keys.dtype)
+            found.masked_fill_(found >= self.below, -torch.inf)
             best = found.topk(min(self.k, len(keys)), dim=1).values[:, -1:]
             lowest = self.values[some, -1:]
             row, column = ((found > lowest) & (found >= best)).nonzero(as_tuple=True)
@@ -129,6 +135,20 @@ class Nearest:
         best = all_values.sort(dim=1, descending=True, stable=True)
         self.values[chosen] = best.values[:, : self.k]
         self.index[chosen] = all_index.gather(1, best.indices[:, : self.k])
+
+
+def without_own(
+    values: Float[Tensor, "Q J"], index: Int64[Tensor, "Q J"], own: Int64[Tensor, " Q"]
+) -> tuple[Float[Tensor, "Q k"], Int64[Tensor, "Q k"]]:
+    """Drop each query's ``own`` key from what was found; the last one where it is not there.
+
+    So of the J best keys J - 1 stay, the best of the others: also where so many are just as
+    similar as the query itself that it is not among them.
+    """
+    dropped = index == own[:, None]
+    dropped[:, -1] |= ~dropped.any(dim=1)
+    shape = (len(index), index.shape[1] - 1)
+    return values[~dropped].reshape(shape), index[~dropped].reshape(shape)
 
 
 def _half_is_fast(queries: Tensor) -> bool:
