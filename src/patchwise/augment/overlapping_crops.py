@@ -14,7 +14,7 @@ from patchwise.augment.draw import DrawKey, Purpose
 from patchwise.checks import check_positive, check_shape, check_within
 from patchwise.errors import RangeError
 
-_ROUNDS = (1, 16, 256)  # crops of an image that are drawn until one will do
+_ROUNDS = (4, 32, 256)  # crops of an image that are drawn until one will do: most need few
 
 
 def sample_overlapping_crops(
@@ -74,6 +74,8 @@ def sample_overlapping_crops(
         )
     left = np.arange(len(image))
     for tries in _ROUNDS:
+        if not len(left):
+            break
         own, number = _select(key, left), len(left) * tries
         uniform = own.uniform(tries * BOX_DRAWS, Purpose.CROP).reshape(number, BOX_DRAWS)
         drawn = random_boxes(np.repeat(image[left], tries, axis=0), uniform, area_frac, aspect)
