@@ -26,6 +26,7 @@ from benchmarks.pil_differences import as_images, as_tensor, differences
 from patchwise.augment.crop import Crops, apply_crops, sample_crops
 from patchwise.augment.draw import DrawKey
 from patchwise.augment.multicrop import MultiCropViews, make_multicrop
+from patchwise.augment.overlapping_views import make_overlapping_views
 from patchwise.augment.patch_photometric import (
     OPS,
     PatchPhotometric,
@@ -34,7 +35,12 @@ from patchwise.augment.patch_photometric import (
 )
 from patchwise.augment.photometric import Photometric, sample_photometric
 from patchwise.configs.backbone import ViTConfig
-from patchwise.configs.views import PatchColourConfig, ViewsConfig
+from patchwise.configs.views import (
+    MultiCropConfig,
+    OverlappingViewsConfig,
+    PatchColourConfig,
+    ViewsConfig,
+)
 from patchwise.data.images import collate
 from patchwise.models.vit import ViT
 from patchwise.normalisation import normalise
@@ -42,7 +48,7 @@ from patchwise.ops import colour
 from patchwise.types import ImageBatch
 
 BATCH, PATCH_PX = 8, 16
-VIEWS, PATCHES = ViewsConfig(), PatchColourConfig()
+VIEWS, PATCHES, OVERLAPPING = ViewsConfig(), PatchColourConfig(), OverlappingViewsConfig()
 Drawn = list[tuple[int, Crops, Photometric]]  # of each view: its side, and what was drawn for it
 
 
@@ -186,6 +192,26 @@ def time_growth(photos: list[Picture]) -> None:
         print(f"{name}: {in_ms(each, number)} ms an image")
 
 
+def time_overlapping(batch: ImageBatch) -> None:
+    """Time CoTAP's views beside as many of the same areas and colours that need not overlap."""
+    free = ViewsConfig(
+        **{f.name: getattr(OVERLAPPING, f.name) for f in dataclasses.fields(MultiCropConfig)},
+        flip_prob=0.0,
+        blur_probs=(OVERLAPPING.blur_prob,) * 3,
+        solarise_probs=(0.0, 0.0, 0.0),
+    )
+
+    def overlapping() -> None:
+        make_overlapping_views(batch, OVERLAPPING, patch_px=PATCH_PX, seed=0)
+
+    times = times_in_turn({"overlapping": overlapping, "free": lambda: ours(batch, free)})
+    ms = "  ".join(f"{name} {in_ms(each, BATCH)}" for name, each in times.items())
+    ratio = times["overlapping"].cpu_s / times["free"].cpu_s
+    print(
+        f"2 + {OVERLAPPING.local_count} views, ms an image: {ms}; processor times {ratio:.2f} to 1"
+    )
+
+
 def time_step(batch: ImageBatch) -> None:
     """Print views beside forward and backward of a ViT-Ti/16 on them, float32."""
     vit = ViT(ViTConfig(dim=192, depth=12, heads=3, patch_px=16, image_px=224))
@@ -219,6 +245,7 @@ def main() -> None:
     time_views(batch, images)
     time_patches(batch)
     time_growth(pixels)
+    time_overlapping(batch)
     time_step(batch)
     print("mean absolute differences from PIL, grey levels of 255")
     for name, value in differences(pictures(16)).items():

@@ -130,6 +130,8 @@ def test_drawn_areas_and_shapes_are_those_asked_for() -> None:
     assert abs(area.mean() - 0.2) < 0.005
     assert abs(ratio.log().mean()) < 0.02  # log-uniform round 1
     assert abs(crops.flip.double().mean() - 0.25) < 0.03
+    drawn = torch.stack([crops.flip.double(), area, ratio, top, left])
+    assert torch.corrcoef(drawn)[0, 1:].abs().max() < 0.06, "flips hang together with nothing"
     # Every place where the box fits is as likely.
     for start, room in ((top, 60 - height), (left, 90 - width)):
         assert (start >= 0).all()

@@ -12,6 +12,8 @@ def test_an_image_draws_the_same_in_any_batch() -> None:
     alone = DrawKey(1, 2, np.array([7]), 3).uniform(5, Purpose.CROP)
     assert (among[1] == alone[0]).all()
     assert among.shape == (3, 5)
+    beside = DrawKey(1, 2, IDS, 3, IDS + 5).uniform(5, Purpose.CROP)
+    assert (beside[1] == DrawKey(1, 2, IDS[1:2], 3, IDS[1:2] + 5).uniform(5, Purpose.CROP)).all()
     assert len(DrawKey(1, 2, IDS, 3)) == 3
 
 
@@ -24,9 +26,14 @@ def test_every_part_of_the_key_matters() -> None:
         DrawKey(1, 2, IDS, 0).uniform(4, Purpose.CROP),
         DrawKey(1, 2, IDS, 3).uniform(4, Purpose.PHOTOMETRIC),
         DrawKey(1, 2, IDS, 3).uniform(4, Purpose.PATCH_PHOTOMETRIC),
+        DrawKey(1, 2, IDS, 3, IDS).uniform(4, Purpose.CROP),
+        DrawKey(1, 2, IDS, 3, IDS + 1).uniform(4, Purpose.CROP),
+        DrawKey(1, 2, IDS, 3, IDS[::-1].copy()).uniform(4, Purpose.CROP)[[0, 2]],
     ]
     for other in others:
         assert not np.isin(other, base).any()
+    apart = [number for other in [base, *others] for number in other.ravel().tolist()]
+    assert len(set(apart)) == len(apart)
 
 
 def test_numbers_are_spread_over_the_limits() -> None:

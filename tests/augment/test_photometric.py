@@ -89,6 +89,10 @@ def test_chances_and_strengths_are_those_asked_for() -> None:
     assert 0.1 <= params.sigma_px.min() < 0.11
     assert 1.99 < params.sigma_px.max() <= 2.0
     assert params.blur_radius_px == 6
+    narrow = sample_photometric(
+        DrawKey(0, 0, np.arange(9), 0), VIEWS, blur_prob=1.0, solarise_prob=0.0, blur_radius_px=3
+    )
+    assert narrow.blur_radius_px == 3
 
 
 def test_draws_do_not_hang_together() -> None:

@@ -5,11 +5,20 @@ from typing import Any
 
 import pytest
 
-from patchwise.configs.views import PatchColourConfig, ViewsConfig
+from patchwise.configs.views import (
+    MultiCropConfig,
+    OverlappingViewsConfig,
+    PatchColourConfig,
+    ViewsConfig,
+    fit_to_patches,
+    nearest_side,
+)
 from patchwise.errors import RangeError
 
+CONFIGS = [MultiCropConfig, ViewsConfig, OverlappingViewsConfig, PatchColourConfig]
 
-@pytest.mark.parametrize("config", [ViewsConfig, PatchColourConfig])
+
+@pytest.mark.parametrize("config", CONFIGS)
 def test_every_option_has_a_default_and_help(config: type[Any]) -> None:
     for field in dataclasses.fields(config):
         assert field.default is not dataclasses.MISSING
@@ -24,6 +33,26 @@ def test_defaults_are_the_papers() -> None:
     assert (views.brightness, views.contrast, views.saturation, views.hue) == (0.4, 0.4, 0.2, 0.1)
     assert (views.blur_probs, views.solarise_probs) == ((1.0, 0.1, 0.5), (0.0, 0.2, 0.0))
     assert (patch.brightness, patch.hue, patch.sharpness, patch.posterise_bits) == (0.1, 0.1, 2, 3)
+
+
+def test_defaults_of_overlapping_views_are_the_papers() -> None:
+    """CoTAP, arXiv:2509.09429."""
+    views = OverlappingViewsConfig()
+    assert (views.global_px, views.global_area_frac) == (224, (0.25, 1.0))
+    assert (views.local_count, views.local_px, views.local_area_frac) == (4, 96, (0.05, 0.1))
+    assert (views.global_overlap_frac, views.local_overlap_frac) == (0.02, 0.01)
+    assert (views.brightness, views.contrast, views.saturation, views.hue) == (0.8, 0.8, 0.8, 0.2)
+    assert (views.jitter_prob, views.grayscale_prob, views.blur_prob) == (0.8, 0.2, 0.5)
+    assert (views.blur_window_px, views.blur_sigma_px) == (7, (0.1, 2.0))
+    assert not hasattr(views, "flip_prob")
+
+
+def test_sides_are_made_of_whole_patches() -> None:
+    fitted = fit_to_patches(OverlappingViewsConfig(hue=0.1), 14)
+    assert fitted == OverlappingViewsConfig(hue=0.1, local_px=98)
+    assert fit_to_patches(ViewsConfig(global_px=230), 16) == ViewsConfig(global_px=224)
+    assert [nearest_side(px, 14) for px in (1, 20, 22, 96, 224)] == [14, 14, 28, 98, 224]
+    assert nearest_side(96, 8) == 96
 
 
 @pytest.mark.bad_input
@@ -58,6 +87,32 @@ def test_views_that_cannot_be_are_named(option: str, value: object, named: str) 
 @pytest.mark.parametrize(
     ("option", "value", "named"),
     [
+        ("local_px", 0, "local_px must be positive, got 0"),
+        ("hue", 0.6, r"hue must lie in \[0, 0.5\], got 0.6"),
+        ("blur_prob", 1.5, r"blur_prob must lie in \[0, 1\], got 1.5"),
+        ("blur_window_px", 6, "blur_window_px must be odd and positive, got 6"),
+        ("blur_window_px", -1, "blur_window_px must be odd and positive, got -1"),
+        ("global_overlap_frac", 0.3, r"global_overlap_frac must lie in \[0, 0.25\], got 0.3"),
+        ("global_overlap_frac", 0.005, r"local_overlap_frac must lie in \[0, 0.005\], got 0.01"),
+        ("local_overlap_frac", -0.1, r"local_overlap_frac must lie in \[0, 0.02\], got -0.1"),
+        ("local_area_frac", (0.004, 0.1), r"local_overlap_frac must lie in \[0, 0.004\], got"),
+    ],
+)
+def test_overlapping_views_that_cannot_be_are_named(option: str, value: object, named: str) -> None:
+    with pytest.raises(RangeError, match=f"^OverlappingViewsConfig: {named}"):
+        OverlappingViewsConfig(**{option: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.bad_input
+def test_a_patch_without_extent_is_named() -> None:
+    with pytest.raises(RangeError, match=r"^fit_to_patches: patch_px must be positive, got 0"):
+        fit_to_patches(ViewsConfig(), 0)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("option", "value", "named"),
+    [
         ("brightness", -0.1, "brightness must lie in"),
         ("hue", -0.1, "hue must lie in"),
         ("blur_sigma_px", (0.1, -2.0), r"blur_sigma_px\[1\] must lie in"),
@@ -80,6 +135,7 @@ def test_patch_colours_that_cannot_be_are_named(option: str, value: object, name
         (ViewsConfig, "local_area_frac", (0.5, 0.1)),
         (ViewsConfig, "aspect", (2.0, 0.5)),
         (ViewsConfig, "blur_sigma_px", (2.0, 0.1)),
+        (OverlappingViewsConfig, "local_area_frac", (0.5, 0.1)),
         (PatchColourConfig, "blur_sigma_px", (2.0, 0.1)),
     ],
 )

@@ -16,6 +16,7 @@ from patchwise.errors import RangeError, ShapeError
 from patchwise.ops.resample import resample_boxes
 
 _TRIES = 10
+BOX_DRAWS = 2 * _TRIES + 2  # numbers that a box is made of
 
 
 @dataclass(frozen=True)
@@ -74,22 +75,42 @@ def sample_crops(
         raise RangeError(f"sample_crops: sizes must be positive, got {int(sizes.min())}")
 
     image = sizes.cpu().numpy().astype(np.int64)
-    uniform = key.uniform(2 * _TRIES + 3, Purpose.CROP)
+    uniform = key.uniform(BOX_DRAWS + 1, Purpose.CROP)
+    return Crops(
+        boxes=torch.from_numpy(random_boxes(image, uniform, area_frac, aspect)),
+        flip=torch.from_numpy(uniform[:, BOX_DRAWS] < flip_prob),
+    )
+
+
+def random_boxes(
+    image: NDArray[np.int64],
+    uniform: NDArray[np.float64],
+    area_frac: tuple[float, float],
+    aspect: tuple[float, float],
+) -> NDArray[np.int64]:
+    """Return the boxes of `sample_crops`, each made of `BOX_DRAWS` numbers in [0, 1).
+
+    Args:
+        image: Height and width of the image of each box [N, 2].
+        uniform: Numbers [N, BOX_DRAWS]; more of them are left alone.
+        area_frac: Least and most area, as a share of the image's.
+        aspect: Least and most width / height.
+
+    Returns:
+        Top, left, height and width [N, 4].
+    """
     area = between(area_frac, uniform[:, :_TRIES]) * image.prod(axis=1)[:, None]
     log_aspect = (math.log(aspect[0]), math.log(aspect[1]))
     ratio = np.exp(between(log_aspect, uniform[:, _TRIES : 2 * _TRIES]))
-    tried = np.rint(np.sqrt(np.stack([area / ratio, area * ratio], axis=2)))  # [B, tries, 2]
-    fits = ((tried > 0) & (tried <= image[:, None])).all(axis=2)  # [B, tries]
+    tried = np.rint(np.sqrt(np.stack([area / ratio, area * ratio], axis=2)))  # [N, tries, 2]
+    fits = ((tried > 0) & (tried <= image[:, None])).all(axis=2)  # [N, tries]
 
     box = tried[np.arange(len(image)), fits.argmax(axis=1)].astype(np.int64)
     found = fits.any(axis=1)[:, None]
-    box = np.where(found, box, _largest_box(image, aspect))  # [B, 2]
-    corner = np.floor(uniform[:, -3:-1] * (image - box + 1)).astype(np.int64)
+    box = np.where(found, box, _largest_box(image, aspect))  # [N, 2]
+    corner = np.floor(uniform[:, BOX_DRAWS - 2 : BOX_DRAWS] * (image - box + 1)).astype(np.int64)
     corner = np.where(found, corner, (image - box) // 2)
-    return Crops(
-        boxes=torch.from_numpy(np.concatenate([corner, box], axis=1)),
-        flip=torch.from_numpy(uniform[:, -1] < flip_prob),
-    )
+    return np.concatenate([corner, box], axis=1)
 
 
 def apply_crops(

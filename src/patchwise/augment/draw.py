@@ -25,20 +25,23 @@ class Purpose(IntEnum):
 class DrawKey:
     """Names the draws of one view of some images; equal keys give equal numbers.
 
-    An image's numbers depend on nothing else: not on the other images, not on their order.
+    An image's numbers depend on nothing else: not on the other images, not on their order. The
+    same image may be the neighbour of several, and be there itself: it draws anew for each.
     """
 
     seed: int
     epoch: int
     ids: NDArray[np.int64]  # [B]: index of each image in its source
     view: int
+    beside: NDArray[np.int64] | None = None  # [B]: the image whose neighbour each one is
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def uniform(self, count: int, purpose: Purpose) -> NDArray[np.float64]:
         """Return ``count`` numbers in [0, 1) for each image, [B, count]."""
-        return random_uniform(count, self.seed, self.epoch, self.ids, self.view, int(purpose))
+        key = (self.seed, self.epoch, self.ids, self.view, int(purpose))
+        return random_uniform(count, *key, *([] if self.beside is None else [self.beside]))
 
 
 def between(limits: tuple[float, float], uniform: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ from patchwise.augment.patch_photometric import (
 from patchwise.augment.photometric import Photometric, apply_photometric, sample_photometric
 from patchwise.checks import check_positive
 from patchwise.configs.normalisation import IMAGENET, Normalisation
-from patchwise.configs.views import PatchColourConfig, ViewsConfig
+from patchwise.configs.views import MultiCropConfig, PatchColourConfig, ViewsConfig, nearest_side
 from patchwise.errors import RangeError, ShapeError
 from patchwise.normalisation import normalise
 from patchwise.types import ImageBatch
@@ -42,7 +42,7 @@ class MultiCropViews:
 
 
 @dataclass(frozen=True)
-class _Group:
+class ViewGroup:
     """Views of one resolution."""
 
     views: range
@@ -98,8 +98,8 @@ def make_multicrop(
     crops: list[Crops] = []
     grids: list[tuple[int, int]] = []
     keys: list[DrawKey] = []
-    for group in _groups(views):
-        side = _patches_per_side(group, patch_px)
+    for group in view_groups(views):
+        side = patches_per_side("make_multicrop", group, patch_px)
         drawn = [DrawKey(seed, batch.epoch, ids, view) for view in group.views]
         own = [dataclasses.replace(key, ids=own_ids) for key in drawn]
         boxes = [
@@ -129,16 +129,17 @@ def make_multicrop(
     return MultiCropViews(tuple(pixels), tuple(crops), tuple(grids), tuple(keys), len(batch))
 
 
-def _groups(views: ViewsConfig) -> list[_Group]:
+def view_groups(views: MultiCropConfig) -> list[ViewGroup]:
+    """Return the global views, then the local ones if there are any."""
     last = GLOBAL_VIEWS + views.local_count
-    globals_ = _Group(range(GLOBAL_VIEWS), views.global_px, views.global_area_frac, (0, 1))
-    locals_ = _Group(
+    globals_ = ViewGroup(range(GLOBAL_VIEWS), views.global_px, views.global_area_frac, (0, 1))
+    locals_ = ViewGroup(
         range(GLOBAL_VIEWS, last), views.local_px, views.local_area_frac, (2,) * views.local_count
     )
     return [group for group in (globals_, locals_) if group.views]
 
 
-def _sample_colours(group: _Group, views: ViewsConfig, keys: Sequence[DrawKey]) -> Photometric:
+def _sample_colours(group: ViewGroup, views: ViewsConfig, keys: Sequence[DrawKey]) -> Photometric:
     return Photometric.concatenate(
         [
             sample_photometric(
@@ -162,12 +163,13 @@ def _sample_patch_colours(
     )
 
 
-def _patches_per_side(group: _Group, patch_px: int) -> int:
+def patches_per_side(caller: str, group: ViewGroup, patch_px: int) -> int:
+    """Return how many patches a view is wide; `RangeError` unless they are whole ones."""
     if group.size_px % patch_px:
         kind = "global_px" if group.views.start == 0 else "local_px"
-        nearest = max(patch_px, round(group.size_px / patch_px) * patch_px)
+        nearest = nearest_side(group.size_px, patch_px)
         raise RangeError(
-            f"make_multicrop: {kind} must be a multiple of the patch side {patch_px}, "
+            f"{caller}: {kind} must be a multiple of the patch side {patch_px}, "
             f"got {group.size_px}; use {nearest}"
         )
     return group.size_px // patch_px

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from patchwise.augment.draw import DrawKey, Purpose, as_float, between, factors
 from patchwise.checks import check_shape, check_within
-from patchwise.configs.views import ViewsConfig
+from patchwise.configs.views import MultiCropConfig
 from patchwise.ops import colour
 
 JITTER = ("brightness", "contrast", "saturation", "hue")
@@ -51,7 +51,12 @@ class Photometric:
 
 
 def sample_photometric(
-    key: DrawKey, views: ViewsConfig, *, blur_prob: float, solarise_prob: float
+    key: DrawKey,
+    views: MultiCropConfig,
+    *,
+    blur_prob: float,
+    solarise_prob: float,
+    blur_radius_px: int | None = None,
 ) -> Photometric:
     """Draw the colour changes of one view of each image.
 
@@ -60,11 +65,14 @@ def sample_photometric(
         views: Chances and strengths of the changes that all views share.
         blur_prob: Chance of a Gaussian blur in this view.
         solarise_prob: Chance of solarising this view.
+        blur_radius_px: Of the blur's window; None: three of the largest standard deviations.
 
     Source: Caron et al. 2021, "DINO", arXiv:2104.14294, after BYOL; the jitter is torchvision's
     ColorJitter.
     """
     check_within("sample_photometric", 0, 1, blur_prob=blur_prob, solarise_prob=solarise_prob)
+    if blur_radius_px is None:
+        blur_radius_px = colour.blur_radius(max(views.blur_sigma_px))
     uniform = key.uniform(13, Purpose.PHOTOMETRIC)
     strength = np.stack(
         [
@@ -87,7 +95,7 @@ def sample_photometric(
         blur=happens(10, blur_prob),
         sigma_px=as_float(between(views.blur_sigma_px, uniform[:, 11])),
         solarise=happens(12, solarise_prob),
-        blur_radius_px=colour.blur_radius(max(views.blur_sigma_px)),
+        blur_radius_px=blur_radius_px,
     )
 
 
@@ -103,8 +111,7 @@ def apply_photometric(
     Raises:
         ShapeError: ``params`` are not of as many images.
 
-    Differs: the blur is a Gaussian in a window of three standard deviations; PIL's, which DINO
-    uses, is three box blurs.
+    Differs: the blur is a Gaussian in a window; PIL's, which DINO uses, is three box blurs.
     """
     check_shape("apply_photometric", (len(params), 3, None, None), images=images)
     result = images.clone()

@@ -1,7 +1,7 @@
 """Options of the views that a method trains on."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 
 from patchwise.checks import check_positive, check_within
 from patchwise.configs.option import option
@@ -12,10 +12,10 @@ PerView = tuple[float, float, float]  # first global view, second global view, l
 
 
 @dataclass(frozen=True)
-class ViewsConfig:
-    """Two global and some local crops of each image, with colour changes.
+class MultiCropConfig:
+    """Two global and some local crops of each image, with colour changes: what all methods share.
 
-    Defaults are DINO's, which PW-Self keeps, except ``base``: PW-Self's is "square".
+    Defaults are DINO's, arXiv:2104.14294.
     """
 
     base: Literal["short", "square"] = option(
@@ -30,7 +30,6 @@ class ViewsConfig:
     local_px: int = option(96, "Side of the local views, pixels.")
     local_area_frac: Pair = option((0.05, 0.4), "Share of the image that a local view shows.")
     aspect: Pair = option((3 / 4, 4 / 3), "Least and most width / height of a crop.")
-    flip_prob: float = option(0.5, "Chance that a view is mirrored left to right.")
     jitter_prob: float = option(0.8, "Chance of changing brightness, contrast, saturation, hue.")
     brightness: float = option(0.4, "Brightness is multiplied by 1 - this to 1 + this.")
     contrast: float = option(0.4, "Contrast is multiplied by 1 - this to 1 + this.")
@@ -38,17 +37,6 @@ class ViewsConfig:
     hue: float = option(0.1, "Largest turn of the hue, as a share of the full circle.")
     grayscale_prob: float = option(0.2, "Chance that a view loses its colours.")
     blur_sigma_px: Pair = option((0.1, 2.0), "Standard deviation of the Gaussian blur, pixels.")
-    blur_probs: PerView = option(
-        (1.0, 0.1, 0.5), "Chance of blur: first global view, second global view, local views."
-    )
-    solarise_probs: PerView = option(
-        (0.0, 0.2, 0.0), "Chance of solarising: first global, second global, local views."
-    )
-    shared_geometry: bool = option(
-        False,
-        "One draw of crops, flips and colours for all images of a batch, as PW-Self's authors "
-        "do; images must be of one size.",
-    )
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -64,14 +52,82 @@ class ViewsConfig:
             name,
             0,
             1,
-            flip_prob=self.flip_prob,
             jitter_prob=self.jitter_prob,
             grayscale_prob=self.grayscale_prob,
-            **_entries("blur_probs", self.blur_probs),
-            **_entries("solarise_probs", self.solarise_probs),
         )
         _check_colour(self)
         _check_not_negative(name, contrast=self.contrast, saturation=self.saturation)
+
+
+@dataclass(frozen=True)
+class ViewsConfig(MultiCropConfig):
+    """Views that may be mirrored and solarised.
+
+    Defaults are DINO's, which PW-Self keeps, except ``base``: PW-Self's is "square".
+    """
+
+    flip_prob: float = option(0.5, "Chance that a view is mirrored left to right.")
+    blur_probs: PerView = option(
+        (1.0, 0.1, 0.5), "Chance of blur: first global view, second global view, local views."
+    )
+    solarise_probs: PerView = option(
+        (0.0, 0.2, 0.0), "Chance of solarising: first global, second global, local views."
+    )
+    shared_geometry: bool = option(
+        False,
+        "One draw of crops, flips and colours for all images of a batch, as PW-Self's authors "
+        "do; images must be of one size.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_within(
+            type(self).__name__,
+            0,
+            1,
+            flip_prob=self.flip_prob,
+            **_entries("blur_probs", self.blur_probs),
+            **_entries("solarise_probs", self.solarise_probs),
+        )
+
+
+@dataclass(frozen=True)
+class OverlappingViewsConfig(MultiCropConfig):
+    """Views, never mirrored, of which each shows a part of what each global one shows.
+
+    Defaults are CoTAP's, arXiv:2509.09429; its authors do not resize images before they crop. With
+    patches of 14 px, `fit_to_patches` makes local views of 98 px.
+    """
+
+    global_area_frac: Pair = option((0.25, 1.0), "Share of the image that a global view shows.")
+    local_count: int = option(4, "Local views of each image; 0 for none.")
+    local_area_frac: Pair = option((0.05, 0.1), "Share of the image that a local view shows.")
+    brightness: float = option(0.8, "Brightness is multiplied by 1 - this to 1 + this.")
+    contrast: float = option(0.8, "Contrast is multiplied by 1 - this to 1 + this.")
+    saturation: float = option(0.8, "Saturation is multiplied by 1 - this to 1 + this.")
+    hue: float = option(0.2, "Largest turn of the hue, as a share of the full circle.")
+    blur_prob: float = option(0.5, "Chance that a view is blurred.")
+    blur_window_px: int = option(7, "Side of the window of the Gaussian blur, pixels; odd.")
+    global_overlap_frac: float = option(
+        0.02, "Least share of the image that both global views show."
+    )
+    local_overlap_frac: float = option(
+        0.01, "Least share of the image that a local view shows of each global one."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        name = type(self).__name__
+        check_within(name, 0, 1, blur_prob=self.blur_prob)
+        if self.blur_window_px < 1 or self.blur_window_px % 2 == 0:
+            raise RangeError(
+                f"{name}: blur_window_px must be odd and positive, got {self.blur_window_px}"
+            )
+        # Smaller global views could not overlap so much, and where both global views show less
+        # than a local one must, there may be no place for it.
+        shares, most = (self.global_overlap_frac, self.local_overlap_frac), self.global_area_frac[0]
+        check_within(name, 0, most, global_overlap_frac=shares[0])
+        check_within(name, 0, min(shares[0], self.local_area_frac[0]), local_overlap_frac=shares[1])
 
 
 @dataclass(frozen=True)
@@ -99,7 +155,29 @@ class PatchColourConfig:
         check_within(name, 1, 8, posterise_bits=self.posterise_bits)
 
 
-def _check_colour(config: ViewsConfig | PatchColourConfig) -> None:
+MultiCropT = TypeVar("MultiCropT", bound=MultiCropConfig)
+
+
+def nearest_side(side_px: int, patch_px: int) -> int:
+    """Return the multiple of a patch's side that is nearest to ``side_px``; one patch at least."""
+    return max(patch_px, round(side_px / patch_px) * patch_px)
+
+
+def fit_to_patches(views: MultiCropT, patch_px: int) -> MultiCropT:
+    """Return the views with sides of whole patches.
+
+    >>> fit_to_patches(OverlappingViewsConfig(), 14).local_px
+    98
+    """
+    check_positive("fit_to_patches", patch_px=patch_px)
+    return replace(
+        views,
+        global_px=nearest_side(views.global_px, patch_px),
+        local_px=nearest_side(views.local_px, patch_px),
+    )
+
+
+def _check_colour(config: MultiCropConfig | PatchColourConfig) -> None:
     name = type(config).__name__
     _check_not_negative(name, brightness=config.brightness)
     _check_not_negative(name, **_entries("blur_sigma_px", config.blur_sigma_px))
