@@ -93,7 +93,8 @@ def test_only_the_student_learns() -> None:
     teacher = torch.randn(2, 2, 4, requires_grad=True), torch.randn(2, 2, 4)
     pairs = CellPairs.compare(student, teacher, torch.tensor([[1, 0]]))
     assert not pairs.target.requires_grad
-    F.mse_loss(pairs.prediction, torch.randn(16)).backward()
+    loss: torch.Tensor = F.mse_loss(pairs.prediction, torch.randn(16))
+    loss.backward()  # type: ignore[no-untyped-call]
     assert all(part.grad is not None and part.grad.abs().sum() > 0 for part in student)
 
 
