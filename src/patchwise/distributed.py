@@ -2,12 +2,24 @@
 
 from typing import Protocol, runtime_checkable
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
 @runtime_checkable
 class Collectives(Protocol):
     """Operations over all processes; every process must call them in the same order."""
+
+    @property
+    def rank(self) -> int:
+        """Number of this process, from 0."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Number of processes."""
+        ...
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Return the elementwise sum of ``tensor`` over processes; no gradient."""
@@ -28,6 +40,16 @@ class Collectives(Protocol):
 class OneProcess:
     """The collectives of a run with one process."""
 
+    @property
+    def rank(self) -> int:
+        """0."""
+        return 0
+
+    @property
+    def size(self) -> int:
+        """1."""
+        return 1
+
     def sum(self, tensor: Tensor) -> Tensor:
         """Return ``tensor``."""
         return tensor
@@ -39,3 +61,21 @@ class OneProcess:
     def broadcast(self, tensor: Tensor) -> Tensor:
         """Return ``tensor``."""
         return tensor
+
+
+def gather_rows(rows: Float[Tensor, "R ..."], collectives: Collectives) -> Float[Tensor, "S ..."]:
+    """Return the rows of all processes, in order of rank; each may have another number of them.
+
+    As with `Collectives.gather`, the gradient of each row flows back to its process.
+    """
+    if collectives.size == 1:
+        return rows
+    own = torch.tensor([len(rows)], device=rows.device)
+    counts: list[int] = collectives.gather(own).tolist()
+    most = max(counts)
+    if most == 0:
+        return rows
+    padding = rows.new_zeros(most - len(rows), *rows.shape[1:])
+    padded = collectives.gather(torch.cat([rows, padding]))
+    parts = enumerate(counts)
+    return torch.cat([padded[rank * most :][:count] for rank, count in parts])

@@ -43,7 +43,7 @@ class Together:
 
 class OfOne:
     def __init__(self, together: Together, rank: int) -> None:
-        self.together, self.rank = together, rank
+        self.together, self.rank, self.size = together, rank, together.barrier.parties
 
     def gather(self, tensor: Tensor) -> Tensor:
         self.together.parts[self.rank] = tensor
@@ -190,6 +190,8 @@ def test_prototypes_are_unit_centres_of_clusters_by_cosine() -> None:
 
 def test_the_prototypes_of_the_first_process_count() -> None:
     class Second:
+        rank, size = 1, 2
+
         def broadcast(self, tensor: Tensor) -> Tensor:
             return torch.full_like(tensor, 7.0)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from patchwise.distributed import Collectives
+from patchwise.distributed import Collectives, gather_rows
 from patchwise.errors import ConfigError
 from patchwise.training.engine import FabricCollectives, build_fabric
 
@@ -48,7 +48,18 @@ def use_collectives(fabric: Fabric, folder: Path) -> None:
         "broadcast": collectives.broadcast(own),
         "gather": everyone,
         "gradient": own.grad,
+        "who": torch.tensor([collectives.rank, collectives.size]),
+        "none": gather_rows(own[:0], collectives),
     }
+    for name, counts in {"uneven": (3, 1), "one has none": (0, 2), "even": (2, 2)}.items():
+        rows = (
+            torch.arange(2.0 * counts[collectives.rank]).reshape(-1, 1, 2) + 10 * collectives.rank
+        )
+        rows.requires_grad_()
+        together = gather_rows(rows, collectives)
+        weight = torch.arange(len(together))[:, None, None] * (collectives.rank + 1)
+        (together * weight).sum().backward()  # type: ignore[no-untyped-call]
+        found |= {name: together, f"{name}, gradient": rows.grad}
     torch.save(found, folder / f"{fabric.global_rank}.pt")
     fabric.barrier()
     torch.distributed.destroy_process_group()  # its threads may else outlive what they use
@@ -63,9 +74,19 @@ def test_two_processes_share_what_they_hold(tmp_path: Path) -> None:
         torch.testing.assert_close(found["gather"].detach(), held)
         torch.testing.assert_close(found["sum"], torch.tensor([[3.0, 0.0], [3.0, 2.0]]))
         torch.testing.assert_close(found["broadcast"], held[:2])
+        assert found["none"].shape == (0, 2)
+    assert (first["who"].tolist(), second["who"].tolist()) == ([0, 2], [1, 2])
     # A part's gradient is the sum of what all processes make of it: weights 1 + 2 = 3 times.
     torch.testing.assert_close(first["gradient"], torch.tensor([[3.0, 3.0], [6.0, 6.0]]))
     torch.testing.assert_close(second["gradient"], torch.tensor([[9.0, 9.0], [12.0, 12.0]]))
+
+    for name, (mine, others) in {"uneven": (3, 1), "one has none": (0, 2), "even": (2, 2)}.items():
+        values = [torch.arange(2.0 * mine), torch.arange(2.0 * others) + 10]
+        for found in (first, second):
+            torch.testing.assert_close(found[name], torch.cat(values).reshape(-1, 1, 2))
+        weights = 3.0 * torch.arange(mine + others)[:, None, None].expand(-1, 1, 2)
+        torch.testing.assert_close(first[f"{name}, gradient"], weights[:mine])
+        torch.testing.assert_close(second[f"{name}, gradient"], weights[mine:])
 
 
 def test_building_it_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:

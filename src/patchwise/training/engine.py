@@ -49,6 +49,16 @@ class FabricCollectives:
     def __init__(self, fabric: Fabric) -> None:
         self._fabric = fabric
 
+    @property
+    def rank(self) -> int:
+        """Number of this process, from 0."""
+        return self._fabric.global_rank
+
+    @property
+    def size(self) -> int:
+        """Number of processes."""
+        return self._fabric.world_size
+
     def sum(self, tensor: Tensor) -> Tensor:
         """Return the elementwise sum of ``tensor`` over processes."""
         return _tensor(self._fabric.all_reduce(tensor, reduce_op="sum"))
