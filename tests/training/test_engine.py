@@ -96,9 +96,11 @@ def test_building_it_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.bad_input
 def test_a_total_that_is_no_tensor_is_an_error() -> None:
-    fabric = cast(Any, types.SimpleNamespace(all_reduce=lambda data, reduce_op: [data]))
+    fabric = cast(
+        Any, types.SimpleNamespace(world_size=2, all_gather=lambda data, sync_grads: [data])
+    )
     with pytest.raises(TypeError, match=r"^Collectives: Fabric must return a tensor, got list$"):
-        FabricCollectives(fabric).sum(torch.ones(()))
+        FabricCollectives(fabric).gather(torch.ones(()))
 
 
 @pytest.mark.bad_input

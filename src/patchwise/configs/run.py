@@ -66,7 +66,7 @@ class TrainConfig:
     """Length, size and housekeeping of a run."""
 
     epochs: float = option(100.0, "Passes over the images; parts of one count.")
-    batch: int = option(64, "Images a step, over all accumulated parts.")
+    batch: int = option(64, "Images a step, over all processes and accumulated parts.")
     accumulate: int = option(1, "Parts into which a batch is split to save memory.")
     recompute: bool = option(
         False,

@@ -9,6 +9,7 @@ import torch
 from patchwise.environment import peak_bytes
 from patchwise.training.engine import Precision
 from patchwise.training.loop import Stream, Training
+from patchwise.training.processes import here
 
 _WARM_UP_STEPS = 1
 _TIMED_STEPS = 3
@@ -20,7 +21,7 @@ class Measurement:
     """A few steps of a run that is thrown away."""
 
     images_per_s: float
-    peak_bytes: int  # of this process so far on a CPU, of the device's memory on a GPU
+    peak_bytes: int  # of a process so far on a CPU, of the device's memory on a GPU
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,10 @@ def measure(training: Training, stream: Stream) -> Measurement:
     """Time real steps. ``training`` is changed by them and must not be used after.
 
     The first step is not timed: it starts workers and fills caches. Nor are the batches that
-    workers had read ahead: else a run that waits for its images would seem not to.
+    workers had read ahead: else a run that waits for its images would seem not to. Several
+    processes measure together; what counts is the first one's time, and the most memory of any.
     """
+    processes = here()
     if training.fabric.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(training.fabric.device)
     training.total_steps = max(training.total_steps, _WARM_UP_STEPS + _TIMED_STEPS)
@@ -51,13 +54,13 @@ def measure(training: Training, stream: Stream) -> Measurement:
         next(stream)
     start = time.perf_counter()
     timed = 0
-    while timed < _TIMED_STEPS and time.perf_counter() - start < _LONG_ENOUGH_S:
+    while timed < _TIMED_STEPS and not processes.any(time.perf_counter() - start > _LONG_ENOUGH_S):
         training.step(next(stream))
         timed += 1
     seconds = time.perf_counter() - start
-    return Measurement(
-        timed * training.config.train.batch / seconds, peak_bytes(training.fabric.device)
-    )
+    own = (timed * training.config.train.batch / seconds, peak_bytes(training.fabric.device))
+    all_speeds, all_peaks = zip(*processes.exchange(own), strict=True)
+    return Measurement(all_speeds[0], max(all_peaks))
 
 
 def make_forecast(

@@ -15,11 +15,17 @@ _SHARES = {"cpu": 1 / 4, "cuda": 1 / 2}  # of the free memory that images may ta
 
 
 def choose_residences(
-    config: RunConfig, sources: Mapping[str, ImageSource], rule: ResizeRule
+    config: RunConfig,
+    sources: Mapping[str, ImageSource],
+    rule: ResizeRule,
+    *,
+    processes: int = 1,
 ) -> dict[str, Residence]:
     """Return where the images of each input stay, by ``data.keep``; none if they are not to.
 
-    Unasked, they do not stay for a run of one epoch, which would never come back to them.
+    Unasked, they do not stay for a run of one epoch, which would never come back to them. Of
+    several ``processes`` on a machine each keeps what it reads, in the end all: on a CPU, they
+    share the free memory.
 
     Raises:
         ConfigError: They are to stay, but take more than the free memory.
@@ -28,7 +34,8 @@ def choose_residences(
     if keep == "none" or (keep == "auto" and config.train.epochs <= 1):
         return {}
     expected = {name: resident_bytes(source, rule) for name, source in sources.items()}
-    needed, free = sum(expected.values()), free_memory(device)
+    needed = sum(expected.values())
+    free = free_memory(device) // (processes if device.type == "cpu" else 1)
     if keep == "device" and needed > free:
         raise ConfigError(
             f"config: key 'data.keep' must be 'none' or 'auto' where images take more than the "

@@ -32,12 +32,33 @@ class RunLog:
             if isinstance(value, (int, float)):
                 self._events.add_scalar(name, value, step)
 
+    def lines(self) -> list[dict[str, Any]]:
+        """Return what is written so far."""
+        return read_log(self.path)
+
     def __enter__(self) -> "RunLog":
         return self
 
     def __exit__(self, *_error: object) -> None:
         self._file.close()
         self._events.close()
+
+
+class NoLog:
+    """The log of a process that is not the one to write it."""
+
+    def write(self, step: int, values: Mapping[str, Any]) -> None:
+        """Write nothing."""
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return nothing."""
+        return []
+
+    def __enter__(self) -> "NoLog":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        pass
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -2,9 +2,11 @@
 
 A step is a pure function of the state before it and of (seed, step): views are keyed by image,
 and torch's generator, which stochastic depth draws from, is seeded anew at every step. So a run
-that goes on from a checkpoint is the run that never stopped, bit for bit on a CPU.
+that goes on from a checkpoint is the run that never stopped, bit for bit on a CPU; and several
+processes, each with its part of the batch, make the step of one, up to rounding.
 """
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,14 +30,16 @@ from patchwise.training.checkpoint import Checkpoint, pack_state, save_checkpoin
 from patchwise.training.engine import FabricCollectives
 from patchwise.training.health import HealthWatch
 from patchwise.training.interrupt import StopRequest
-from patchwise.training.log import RunLog, read_log
+from patchwise.training.log import NoLog, RunLog
 from patchwise.training.optim import (
     apply_schedules,
     clip_gradients,
     drop_frozen_gradients,
     relative_update,
 )
+from patchwise.training.processes import here
 from patchwise.training.progress import ProgressDisplay, Speed, Stopwatch
+from patchwise.training.sharing import average_gradients
 
 _MODEL_DRAWS = 1  # key of the seeds of torch's generator
 
@@ -92,18 +96,20 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         found = self._backward(batch, step)
         drop_frozen_gradients(self.optimizer, step)
-        parameters = (p for group in self.optimizer.param_groups for p in group["params"])
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        average_gradients(parameters, step.collectives)
         norm = clip_gradients(parameters, max_norm=self.config.optim.clip_norm)
-        values = {name: float(value) for name, value in found.losses.items()}
-        values["gradient_norm"] = float(norm)
+        health = {f"health/{name}": fmean(map(float, v)) for name, v in found.health.items()}
+        losses = {name: float(value) for name, value in found.losses.items()}
+        means = here().mean({**losses, **health})
+        values = {**{name: means[name] for name in losses}, "gradient_norm": float(norm)}
         self._require_finite(values)
         self.optimizer.step()
         if step.watched:
-            found.health["update"] = [relative_update(self.optimizer)]
+            means["health/update"] = float(relative_update(self.optimizer))
         self.method.after_step(found.carries, step)
         self.done += 1
-        health = {f"health/{name}": fmean(map(float, v)) for name, v in found.health.items()}
-        return {**values, "lr": rate, "weight_decay": decay, **health}
+        return {**values, "lr": rate, "weight_decay": decay, **means}
 
     def is_logged(self, done: int) -> bool:
         """Tell whether a line is logged when so many steps are done."""
@@ -157,11 +163,15 @@ class Training:
 class Observers:
     """Those who are told how a run goes."""
 
-    log: RunLog
+    log: RunLog | NoLog
     display: ProgressDisplay
-    stop: StopRequest
+    stop: StopRequest  # of this process; all stop when one of them is asked to
     bad_images: Mapping[str, BadImages]  # by input
     validate: Callable[[Backbone], dict[str, float]] | None = None
+
+    def stopped(self) -> bool:
+        """Tell whether any process has been asked to stop."""
+        return here().any(self.stop.received is not None)
 
 
 @dataclass(frozen=True)
@@ -189,15 +199,15 @@ def fit(training: Training, stream: Stream, observers: Observers, saving: Saving
         TrainingError: See `Training.step`.
     """
     config = training.config.train
-    health = HealthWatch(training.config, read_log(observers.log.path))
+    health = HealthWatch(training.config, observers.log.lines())
     watch = Stopwatch(batch=config.batch, total=training.total_steps)
     saved_at = -1
-    while training.done < training.total_steps and observers.stop.received is None:
+    while training.done < training.total_steps and not observers.stopped():
         before = time.perf_counter()
         try:
             batch = next(stream)
         except DataError:
-            if observers.stop.received is not None:
+            if observers.stopped():
                 break  # workers may be gone: the signal was for all processes
             _save(training, saving, observers.bad_images)
             raise
@@ -226,7 +236,8 @@ def log_scores(training: Training, observers: Observers) -> None:
     """Validate, if there is anything to validate on, with the backbone in eval mode."""
     if observers.validate is not None:
         training.method.eval()  # `Training.step` goes back to training mode
-        scores = observers.validate(training.method.backbone)
+        validate = functools.partial(observers.validate, training.method.backbone)
+        scores = here().from_first(validate)
         observers.log.write(training.done, {f"val/{name}": s for name, s in scores.items()})
 
 
@@ -260,6 +271,11 @@ def _is_due(training: Training, every_epochs: float) -> bool:
 
 
 def _save(training: Training, saving: Saving, bad_images: Mapping[str, BadImages]) -> None:
+    """Let the first process write what all have alike."""
+    here().on_first(lambda: _write(training, saving, bad_images))
+
+
+def _write(training: Training, saving: Saving, bad_images: Mapping[str, BadImages]) -> None:
     states = {name: found.state() for name, found in bad_images.items()}
     facts = {"seconds": training.seconds, "bad_images": states}
     tensors = pack_state(training.method, training.optimizer)

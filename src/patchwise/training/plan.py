@@ -2,14 +2,14 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 
 from patchwise.configs.run import RunConfig
-from patchwise.data.bad_images import BadImages
+from patchwise.data.bad_images import BadImage, BadImages
 from patchwise.data.images import ResizeRule
-from patchwise.data.loader import BatchStream
+from patchwise.data.loader import BatchStream, LoadedBatch
 from patchwise.data.reader import NearestIds
 from patchwise.data.resident import Residence
 from patchwise.data.source import ImageSource
@@ -18,11 +18,18 @@ from patchwise.methods import METHODS, build_method
 from patchwise.methods.method import Batch
 from patchwise.models.vit import ViT
 from patchwise.randomness import random_seed
-from patchwise.training.engine import Precision, build_fabric, check_device
+from patchwise.training.engine import (
+    FabricCollectives,
+    Precision,
+    build_fabric,
+    check_device,
+)
 from patchwise.training.forecast import Forecast, Measurement, make_forecast, measure
 from patchwise.training.keeping import choose_residences, describe_residences
 from patchwise.training.loop import Training
 from patchwise.training.optim import build_optimizer
+from patchwise.training.processes import describe, here
+from patchwise.training.sharing import equalise
 
 _INITIAL_WEIGHTS, _INITIAL_HEADS, _ORDERS = 2, 3, 4  # keys of seeds
 Say = Callable[[str], None]
@@ -107,11 +114,17 @@ def _check_schedule(config: RunConfig) -> None:
 
 
 def build_training(plan: Plan, precision: Precision) -> Training:
-    """Return the plan's method and optimiser at step 0, on the plan's device."""
+    """Return the plan's method and optimiser at step 0, on the plan's device.
+
+    Raises:
+        ConfigError: The batch cannot be shared out among processes.
+    """
     config = plan.config
+    check_shares(config)
     fabric = build_fabric(config.train.device, precision)
     torch.manual_seed(random_seed(config.train.seed, _INITIAL_HEADS))
     method = build_method(copy.deepcopy(plan.initial), config.method).to(fabric.device)
+    equalise([*method.parameters(), *method.buffers()], FabricCollectives(fabric))
     return Training(
         method=method,
         optimizer=build_optimizer(method.parameter_groups()),
@@ -122,6 +135,17 @@ def build_training(plan: Plan, precision: Precision) -> Training:
     )
 
 
+def check_shares(config: RunConfig) -> None:
+    """Raise a ConfigError if the batch is not for all processes and their parts alike."""
+    size, parts = here().size, config.train.accumulate
+    if config.train.batch % (size * parts):
+        raise ConfigError(
+            f"config: key 'train.batch' must be a multiple of processes x train.accumulate "
+            f"{size} x {parts}, got {config.train.batch}; use "
+            f"{max(1, round(config.train.batch / (size * parts))) * size * parts}"
+        )
+
+
 def open_stream(
     plan: Plan,
     bad_images: Mapping[str, BadImages],
@@ -130,7 +154,9 @@ def open_stream(
     say: Say,
     residences: Mapping[str, Residence] | None = None,
 ) -> Iterator[Batch]:
-    """Yield the batches of a run from a step on, without end.
+    """Yield the batches of a run from a step on, without end: this process's part of each.
+
+    All processes count the bad images of all, and where one cannot go on, none does.
 
     Args:
         plan: Its sources give the images.
@@ -152,19 +178,51 @@ def open_stream(
             resize=_resize_rule(plan),
             neighbours=plan.neighbours.get(wanted.name),
             residence=residences.get(wanted.name),
+            rank=here().rank,
+            world_size=here().size,
         ).batches(bad_images[wanted.name], start_step=start_step)
         for place, wanted in enumerate(inputs)
     }
     while True:
+        loaded: dict[str, LoadedBatch] = {}
+        error: Exception | None = None
+        try:
+            for wanted, iterator in iterators.items():
+                loaded[wanted.name] = next(iterator)
+        except Exception as caught:  # noqa: BLE001 - the others must know
+            error = caught
+        for bad in _share_bad_images(loaded, error, bad_images):
+            say(f"image replaced ({bad.reason}): {bad.description}")
         batch = {}
-        for wanted, iterator in iterators.items():
-            loaded = next(iterator)
-            for bad in loaded.bad:
-                say(f"image replaced ({bad.reason}): {bad.description}")
-            batch[wanted.name] = loaded.images
-            if loaded.neighbours is not None:
-                batch[wanted.neighbour_name] = loaded.neighbours
+        for wanted in inputs:
+            images, _, neighbours = loaded[wanted.name]
+            batch[wanted.name] = images
+            if neighbours is not None:
+                batch[wanted.neighbour_name] = neighbours
         yield batch
+
+
+def _share_bad_images(
+    loaded: Mapping[str, LoadedBatch], error: Exception | None, counts: Mapping[str, BadImages]
+) -> list[BadImage]:
+    """Count the bad images that other processes met; return all that are new, by input.
+
+    Raises:
+        DataError: There are more of them than are tolerated, or a process cannot go on.
+    """
+    processes = here()
+    if processes.size == 1:
+        processes.require(error)
+        return [bad for batch in loaded.values() for bad in batch.bad]
+    own = {name: [asdict(bad) for bad in batch.bad] for name, batch in loaded.items()}
+    told = processes.exchange([describe(error), own])
+    processes.raise_any(error, [other for other, _ in told])
+    new: list[BadImage] = []
+    for name, count in counts.items():
+        found = [BadImage(**bad) for _, others in told for bad in others[name]]
+        new += {bad.index: bad for bad in found}.values()
+        count.add(found)
+    return new
 
 
 def find_residences(plan: Plan, say: Say) -> dict[str, Residence]:
@@ -177,7 +235,9 @@ def find_residences(plan: Plan, say: Say) -> dict[str, Residence]:
     Raises:
         ConfigError: They do not fit where they are to stay.
     """
-    residences = choose_residences(plan.config, plan.sources, _resize_rule(plan))
+    residences = choose_residences(
+        plan.config, plan.sources, _resize_rule(plan), processes=here().size_here
+    )
     if residences:
         say(describe_residences(residences, plan.sources))
     return residences
@@ -210,6 +270,7 @@ def forecast(plan: Plan, say: Say) -> tuple[Plan, Forecast]:
     """
     wanted = plan.config.train.precision
     check_device(plan.config.train.device)
+    check_shares(plan.config)
     kept = kept_bytes(plan)
     measured: dict[Precision, Measurement] = {}
     for precision in PRECISIONS if wanted is None else (wanted,):

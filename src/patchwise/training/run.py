@@ -3,7 +3,8 @@
 import functools
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -23,7 +24,7 @@ from patchwise.training.checkpoint import (
 )
 from patchwise.training.folder import RunFolder, read_json
 from patchwise.training.interrupt import StopRequest
-from patchwise.training.log import RunLog, read_log
+from patchwise.training.log import NoLog, RunLog, read_log
 from patchwise.training.loop import Observers, Saving, Training, fit, log_scores
 from patchwise.training.plan import (
     Plan,
@@ -32,6 +33,7 @@ from patchwise.training.plan import (
     find_residences,
     open_stream,
 )
+from patchwise.training.processes import here
 from patchwise.training.progress import ProgressDisplay
 
 Validate = Callable[[Backbone], dict[str, float]]
@@ -49,7 +51,7 @@ class TrainResult:
     total_steps: int
     images: int  # trained on, with repeats
     seconds: float  # in training steps, over all resumptions
-    peak_bytes: int  # most memory of the process, or of the GPU, since the last resumption
+    peak_bytes: int  # most memory of the first process, or its GPU, since the last resumption
     loss: float | None  # of the last logged step
     bad_images: dict[str, int]  # files that could not be used, by reason
     validations: list[dict[str, float]] = field(default_factory=list)  # each with its step
@@ -61,6 +63,8 @@ def execute(
 ) -> TrainResult:
     """Train a plan in its folder from the newest checkpoint there, or from the beginning.
 
+    Of several processes the first writes; all read checkpoints, and return the same.
+
     Args:
         plan: With its precision resolved.
         folder: Already created.
@@ -69,13 +73,12 @@ def execute(
     """
     precision = plan.config.train.precision
     assert precision is not None, "a plan is forecast before it is executed"
-    with folder.locked():
-        remove_leftovers(folder.path)
+    with _taken(folder):
         training = build_training(plan, precision)
         bad_images = count_bad_images(plan)
         restore(training, bad_images, folder, console)
         with (
-            RunLog(folder.path, step=training.done or BEFORE_ANY) as log,
+            _open_log(folder, step=training.done or BEFORE_ANY) as log,
             StopRequest() as stop,
             ProgressDisplay(console, done=training.done, total=training.total_steps) as display,
         ):
@@ -91,9 +94,10 @@ def execute(
             )
             export = functools.partial(save_backbone, path=folder.backbone)
             complete = fit(training, stream, observers, Saving(folder.checkpoints, export))
-        result = summarise(training, bad_images, folder)
+        summary = functools.partial(summarise, training, bad_images, folder)
+        result = TrainResult(**here().from_first(lambda: asdict(summary())))
         if complete:
-            write_results(result, folder)
+            here().on_first(lambda: write_results(result, folder))
     return result
 
 
@@ -105,6 +109,7 @@ def restore(
 ) -> None:
     """Put a training where its newest undamaged checkpoint is; leave it at step 0 without one."""
     checkpoint = _newest(folder, console)
+    _require_one_step(None if checkpoint is None else checkpoint.step, folder)
     if checkpoint is None:
         return
     unpack_state(checkpoint.tensors, training.method, training.optimizer)
@@ -154,6 +159,32 @@ def read_results(folder: RunFolder) -> TrainResult:
             f"train: {folder.results} must hold the results of a run, got {str(values)[:80]!r}"
         )
     return TrainResult(out=str(folder.path), **values)
+
+
+@contextmanager
+def _taken(folder: RunFolder) -> Iterator[None]:
+    """Keep other runs out of the folder, and tidy it up: by the first process."""
+    with ExitStack() as stack:
+
+        def take() -> None:
+            stack.enter_context(folder.locked())
+            remove_leftovers(folder.path)
+
+        here().on_first(take)
+        yield
+
+
+def _open_log(folder: RunFolder, *, step: int) -> RunLog | NoLog:
+    return RunLog(folder.path, step=step) if here().first else NoLog()
+
+
+def _require_one_step(step: int | None, folder: RunFolder) -> None:
+    steps = here().exchange(step)
+    if len(set(steps)) > 1:
+        raise CheckpointError(
+            f"train: all processes must see the same checkpoints in {folder.checkpoints}, got "
+            f"steps {steps}; put the run where all machines see it"
+        )
 
 
 def _newest(folder: RunFolder, console: Console) -> Checkpoint | None:
