@@ -85,11 +85,10 @@ def scene_batch(*ids: int, epoch: int = 0) -> Batch:
 def paired_batch(*ids: int, epoch: int = 0) -> Batch:
     """What CoTAP is trained on: image i with i + 100 as its neighbour, and i + 200 with i + 300."""
     numbers = {"scenes": 0, "scenes.neighbour": 100, "objects": 200, "objects.neighbour": 300}
-    batches = {
+    return {
         name: scene_batch(*(i + more for i in ids), epoch=epoch)["images"]
         for name, more in numbers.items()
     }
-    return batches
 
 
 def step_at(index: int = 0, total: int = 100, seed: int = 0) -> Step:

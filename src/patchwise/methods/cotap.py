@@ -202,7 +202,7 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
             parts["ranking"] = (config.ranking_weight, ranking.loss)
             health = {"ranking_accuracy": ranking.accuracy} if watched else {}
         if watched:
-            health |= patch_health(taught, scores.detach())
+            health |= patch_health(taught, output, scores)
             health["patch_queue_age"] = self.patch_queue.age(step.index)
             health |= self._health(views)
         rows = by_image(taught.scores)[by_image(taught.foreground)]
@@ -231,7 +231,7 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
             )
         health = {}
         if step.watched:
-            health = image_health(taught, scores.detach())
+            health = image_health(taught, scores)
             health["image_queue_age"] = self.image_queue.age(step.index)
             health |= {} if config.trains_patches else self._health(views)
         carry = CoTAPCarry(None, by_image(taught.scores), _sorted(samples, views))

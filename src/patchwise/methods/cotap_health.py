@@ -6,7 +6,7 @@ from torch import Tensor
 
 from patchwise.methods.health import feature_health, some_rows
 from patchwise.methods.taught import TaughtImages, TaughtPatches
-from patchwise.models.backbone import Backbone
+from patchwise.models.backbone import Backbone, BackboneOutput
 from patchwise.models.filtered_vit import FilteredViT
 from patchwise.ops.statistics import prototype_use
 
@@ -15,13 +15,14 @@ _LOOKED_AT = 4  # images whose prototypes are looked at
 
 @torch.no_grad()
 def patch_health(
-    taught: TaughtPatches, student: Float[Tensor, "V N H W K"]
+    taught: TaughtPatches, output: BackboneOutput, student: Float[Tensor, "V N H W K"]
 ) -> dict[str, Float[Tensor, ""]]:
     """Return what the global views tell.
 
     Args:
         taught: By the teacher.
-        student: Scores of the same crops.
+        output: The student's features of the same crops.
+        student: Its scores.
 
     Returns:
         ``mask_area``: share of the patches that are foreground.
@@ -29,7 +30,7 @@ def patch_health(
         choice of a prototype.
         ``prototype_use``: share of the patches' prototypes that are in use by the teacher's
         assignments of the foreground; see `patchwise.ops.statistics.prototype_use`.
-        And those of `feature_health`, of the teacher's features.
+        And those of `feature_health`, of the student's features.
     """
     foreground = taught.foreground.flatten()
     chosen = some_rows(foreground.nonzero()[:, 0])
@@ -39,7 +40,7 @@ def patch_health(
         "mask_area": foreground.double().mean(),
         "agreement": agrees.double().mean(),
         "prototype_use": prototype_use(taught.assignments.flatten(0, 3)[chosen]),
-        **feature_health(taught.output.cls, taught.output.patches),
+        **feature_health(output.cls, output.patches),
     }
 
 

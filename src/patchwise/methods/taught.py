@@ -13,7 +13,6 @@ from patchwise.configs.cotap import CoTAPConfig
 from patchwise.distributed import Collectives
 from patchwise.methods.paired_views import PairedViews
 from patchwise.methods.two_headed import TwoHeadedBackbone
-from patchwise.models.backbone import BackboneOutput
 from patchwise.models.score_queue import ScoreQueue
 from patchwise.ops.foreground import foreground_mask
 from patchwise.ops.sinkhorn import sinkhorn
@@ -23,7 +22,6 @@ from patchwise.ops.sinkhorn import sinkhorn
 class TaughtPatches:
     """What the teacher says of the patches."""
 
-    output: BackboneOutput
     scores: Float[Tensor, "V N H W K"]
     assignments: Float[Tensor, "V N H W K"]
     foreground: Bool[Tensor, "V N H W"]
@@ -33,7 +31,6 @@ class TaughtPatches:
 class TaughtImages:
     """What the teacher says of the views as a whole."""
 
-    output: BackboneOutput
     scores: Float[Tensor, "V N K"]
     assignments: Float[Tensor, "V N K"]
 
@@ -65,7 +62,7 @@ def teach_patches(
         assert output.attention is not None, "it was asked for"
         found = foreground_mask(output.attention, output.grid, mass_frac=config.foreground_frac)
         foreground = found.reshape(scores.shape[:-1])
-    return TaughtPatches(output, scores, assignments.reshape(scores.shape), foreground)
+    return TaughtPatches(scores, assignments.reshape(scores.shape), foreground)
 
 
 @torch.no_grad()
@@ -86,4 +83,4 @@ def teach_images(
         iterations=config.sinkhorn_iterations,
         collectives=collectives,
     )
-    return TaughtImages(output, scores, assignments.reshape(scores.shape))
+    return TaughtImages(scores, assignments.reshape(scores.shape))
