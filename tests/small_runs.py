@@ -8,10 +8,12 @@ import numpy as np
 import torch
 
 from patchwise.configs.backbone import ViTConfig
+from patchwise.configs.cotap import CoTAPConfig
 from patchwise.configs.methods import DINOConfig, PWSelfConfig
+from patchwise.configs.neighbours import NeighboursConfig
 from patchwise.configs.normalisation import IMAGENET
 from patchwise.configs.run import DataConfig, OptimConfig, RunConfig, TrainConfig
-from patchwise.configs.views import ViewsConfig
+from patchwise.configs.views import OverlappingViewsConfig, ViewsConfig
 from patchwise.data.synthetic import render_scenes
 from patchwise.distributed import OneProcess
 from patchwise.methods.method import Batch, Method, Step, StepLoss
@@ -30,6 +32,23 @@ SMALL: dict[str, Any] = {
 }
 DINO_CONFIG = DINOConfig(**SMALL)
 PWSELF_CONFIG = PWSelfConfig(**SMALL)
+COTAP_CONFIG = CoTAPConfig(
+    views=OverlappingViewsConfig(base_px=64, global_px=32, local_px=16, local_count=2),
+    neighbours=NeighboursConfig(k=2, size="square:32"),
+    filter_prototypes=3,
+    bank_samples=6,
+    bank_samples_per_step=4,
+    patch_prototypes=12,
+    image_prototypes=10,
+    head_hidden_dim=32,
+    bottleneck_dim=16,
+    queued_patches=200,
+    queued_images=30,
+    region_cells=3,
+    ranking_cells=(2, 4),
+    strangers=2,
+    teacher_momentum=0.9,
+)
 
 
 def small_vit(seed: int = 0) -> ViT:
@@ -61,6 +80,15 @@ def scene_batch(*ids: int, epoch: int = 0) -> Batch:
     pixels = torch.from_numpy(scenes.images).movedim(-1, 1).contiguous()
     sizes = torch.full((len(ids), 2), 64)
     return {"images": ImageBatch(pixels, sizes, torch.tensor(ids), epoch)}
+
+
+def paired_batch(*ids: int, epoch: int = 0) -> Batch:
+    """What CoTAP is trained on: image i with i + 100 as its neighbour, and i + 200 with i + 300."""
+    numbers = {"scenes": 0, "scenes.neighbour": 100, "objects": 200, "objects.neighbour": 300}
+    return {
+        name: scene_batch(*(i + more for i in ids), epoch=epoch)["images"]
+        for name, more in numbers.items()
+    }
 
 
 def step_at(index: int = 0, total: int = 100, seed: int = 0) -> Step:

@@ -65,6 +65,18 @@ def train(  # noqa: PLR0913 - one parameter an option
     out: Annotated[Optional[Path], typer.Option(help="Folder of the run.")] = None,  # noqa: UP045
     recipe: Recipe = None,
     init: Init = None,
+    objects: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Images for CoTAP's head of whole images. Default: DATA."),
+    ] = None,
+    neighbours_by: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Weights by which CoTAP's neighbours are found. Default: --init."),
+    ] = None,
+    neighbours_cache: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Folder where neighbours are kept, to be used by other runs."),
+    ] = None,
     val: Val = None,
     settings: Set = None,
     config: ConfigFile = None,
@@ -88,7 +100,13 @@ def train(  # noqa: PLR0913 - one parameter an option
         if val is not None:
             api.open_labels(val)
         resolved, _ = api.forecast_training(
-            data, recipe=recipe, init=init, settings=changes, config=config, fit=fit
+            data,
+            recipe=recipe,
+            init=init,
+            objects=objects,
+            settings=changes,
+            config=config,
+            fit=fit,
         )
         typer.echo(dump_toml(resolved))
         return
@@ -99,6 +117,9 @@ def train(  # noqa: PLR0913 - one parameter an option
         out=out,
         recipe=recipe,
         init=init,
+        objects=objects,
+        neighbours_by=neighbours_by,
+        neighbours_cache=neighbours_cache,
         settings=changes,
         config=config,
         val=val,

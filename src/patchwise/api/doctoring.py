@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from patchwise.api.training import DEFAULT_RECIPE, forecast_training
+from patchwise.api.planning import DEFAULT_RECIPE
+from patchwise.api.training import forecast_training
 from patchwise.checks import check_positive, check_within
 from patchwise.checkup.examine import examine, spread
 from patchwise.checkup.findings import expected_bad, image_findings, in_order, training_findings

@@ -1,43 +1,26 @@
 """Training a backbone on a folder of images, and what that would cost."""
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
-from patchwise.api.models import require_plain
+from patchwise.api.nearby import find_nearby, read_nearby, write_nearby
+from patchwise.api.planning import Images, Request, Settings, fitted, new_plan, resumed_plan
 from patchwise.api.validation import is_scored, open_validation, read_evaluations, score_table
-from patchwise.configs.loader import apply_settings, read_settings
+from patchwise.configs.loader import read_settings
 from patchwise.configs.run import RunConfig
 from patchwise.data.layouts.place import absolute_name
-from patchwise.data.source import ImageSource, open_source
-from patchwise.errors import CheckpointError, ConfigError
-from patchwise.models.vit import ViT
-from patchwise.models.weights import describe_loaded, load_backbone, read_backbone
-from patchwise.recipes import Facts, make_config, read_facts
-from patchwise.training.fit import fit_memory, parse_bytes
+from patchwise.data.source import ImageSource
 from patchwise.training.folder import RunFolder
 from patchwise.training.forecast import Forecast
-from patchwise.training.plan import Plan, forecast, kept_bytes, make_plan
+from patchwise.training.plan import Plan, forecast
 from patchwise.training.progress import duration
 from patchwise.training.run import TrainResult, execute, read_results
 
-Settings = Mapping[str, Any]
-DEFAULT_RECIPE = "small"
-_MOST_KEPT = 0.25  # share of a limit of memory that images may take
 SCENES = "scenes"  # as validation: the synthetic scenes' own masks
-HOUSEKEEPING = (
-    "data.keep",
-    "data.tolerated_bad_images",
-    "data.workers",
-    "train.checkpoint_every_steps",
-    "train.keep_checkpoints",
-    "train.log_every_steps",
-)
 
 
 def train(  # noqa: PLR0913 - the one call of the library
@@ -46,6 +29,9 @@ def train(  # noqa: PLR0913 - the one call of the library
     out: str | Path,
     recipe: str | None = None,
     init: str | Path | None = None,
+    objects: str | Path | None = None,
+    neighbours_by: str | Path | None = None,
+    neighbours_cache: str | Path | None = None,
     settings: Settings | None = None,
     config: str | Path | None = None,
     val: str | Path | None = None,
@@ -60,7 +46,12 @@ def train(  # noqa: PLR0913 - the one call of the library
         out: Folder of the run; new, or that of the run to resume.
         recipe: Name of a set of settings, ``"small"`` if None; `patchwise list` shows them.
         init: Weights to begin with, ours or published ones (see `load_backbone`); None: random
-            ones.
+            ones. CoTAP needs some.
+        objects: A second image set, for CoTAP's head of whole images, best of one object each;
+            None: ``data`` again.
+        neighbours_by: Weights by whose features CoTAP's neighbours are found; None: ``init``.
+        neighbours_cache: Folder where they are kept for other runs; None: they are kept in this
+            run's folder alone.
         settings: Options to change, by dotted name: ``{"train.epochs": 20}``.
         config: TOML file of options to change; ``settings`` go over it.
         val: Labelled images, by class or by pixel (see `evaluate`), or ``"scenes"``: scored by
@@ -81,11 +72,12 @@ def train(  # noqa: PLR0913 - the one call of the library
     """
     console = _console(quiet)
     folder = RunFolder(Path(out).expanduser())
-    source = open_source(data)
+    images = Images.open(data, objects)
     if resume:
         given = {"recipe": recipe, "config": config, "init": init, "fit": fit}
-        plan, began_with = _resumed_plan(folder, source, given, settings or {})
-        val = began_with if val is None else val
+        given |= {"neighbours_by": neighbours_by, "neighbours_cache": neighbours_cache}
+        plan = resumed_plan(folder, images, given, settings or {})
+        val = folder.read()[1].get("val") if val is None else val
         if folder.results.exists():
             console.print(f"{folder.path} is complete already")
             return _scored(folder, val, plan.config, console)
@@ -95,13 +87,17 @@ def train(  # noqa: PLR0913 - the one call of the library
     else:
         folder.require_empty()
         changes = _settings(settings, config)
-        plan = _fitted(_new_plan(source, recipe, init, changes, console), fit, console)
+        plan = new_plan(images, Request(recipe, init, changes), console)
+        plan = fitted(plan, fit, console)
         validation = None if val is None else open_validation(val, plan.config)
         if validation is not None:
             validation.quick(plan.initial)  # what is wrong with the labels shows before the run
         plan = _forecast(plan, console)[0]
-        folder.create(plan.config, _identity(source, data, val), plan.initial)
+        found = find_nearby(plan, by=neighbours_by, cache=neighbours_cache, say=console.print)
+        folder.create(plan.config, _identity(images, (data, objects), val), plan.initial)
+        write_nearby(found, plan, folder)
     quick = None if validation is None else validation.quick
+    plan = replace(plan, neighbours=read_nearby(plan, folder))
     result = execute(plan, folder, validate=quick, console=console)
     _say_how_it_ended(result, data, console)
     return _scored(folder, val, plan.config, console) if result.complete else result
@@ -112,6 +108,7 @@ def forecast_training(  # noqa: PLR0913 - as `train`
     *,
     recipe: str | None = None,
     init: str | Path | None = None,
+    objects: str | Path | None = None,
     settings: Settings | None = None,
     config: str | Path | None = None,
     fit: str | None = None,
@@ -122,8 +119,8 @@ def forecast_training(  # noqa: PLR0913 - as `train`
     Arguments are those of `train`.
     """
     console = _console(quiet)
-    plan = _new_plan(open_source(data), recipe, init, _settings(settings, config), console)
-    plan = _fitted(plan, fit, console)
+    wanted = Request(recipe, init, _settings(settings, config))
+    plan = fitted(new_plan(Images.open(data, objects), wanted, console), fit, console)
     plan, cost = _forecast(plan, console)
     return plan.config, cost
 
@@ -154,123 +151,24 @@ def _settings(settings: Settings | None, config: str | Path | None) -> dict[str,
     return {**file, **(settings or {})}
 
 
-def _new_plan(
-    source: ImageSource,
-    recipe: str | None,
-    init: str | Path | None,
-    settings: dict[str, Any],
-    console: Console,
-) -> Plan:
-    weights = None if init is None else _initial_weights(init, console)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    facts = replace(
-        read_facts(source, settings.get("train.device", device)),
-        init=None if weights is None else weights.config,
-        batch=settings.get("train.batch"),
-        epochs=settings.get("train.epochs"),
-    )
-    config = apply_settings(make_config(recipe or DEFAULT_RECIPE, facts), settings)
-    if weights is not None:
-        config = _with_weights(config, weights, settings)
-    console.print(_describe(config, facts, source))
-    return make_plan(config, source, weights)
-
-
-def _initial_weights(init: str | Path, console: Console) -> ViT:
-    loaded = read_backbone(init)
-    note = describe_loaded(loaded)
-    if note is not None:
-        console.print(f"init: {note}")
-    return require_plain(loaded.backbone, init)
-
-
-def _fitted(plan: Plan, fit: str | None, console: Console) -> Plan:
-    """Return the plan with the batch worked off so that it fits, where that is asked for."""
-    if fit is None:
-        return plan
-    limit = parse_bytes(fit)
-    kept, data = kept_bytes(plan), plan.config.data
-    if data.keep == "auto" and kept > limit * _MOST_KEPT:
-        data, kept = replace(data, keep="none"), 0
-    found = fit_memory(plan.config, limit - kept, console.print)
-    train, method = found.config.train, found.config.method
-    console.print(
-        f"fit: {found.images} of {train.batch} images at a time"
-        + (", activations computed again" if train.recompute else "")
-        + (f", {method.views_per_pass} view at a time" if method.views_per_pass else "")
-        + f": {found.need.bytes / 2**30:.2f} GiB measured"
-        + (f", and {kept / 2**30:.2f} GiB for images" if kept else "")
-    )
-    chosen = replace(
-        plan.config,
-        data=data,
-        method=method,
-        train=replace(train, precision=plan.config.train.precision),
-    )
-    return replace(plan, config=chosen)
-
-
 def _forecast(plan: Plan, console: Console) -> tuple[Plan, Forecast]:
     resolved, cost = forecast(plan, console.print)
     console.print(_describe_cost(cost))
     return resolved, cost
 
 
-def _with_weights(config: RunConfig, weights: ViT, settings: Settings) -> RunConfig:
-    """Take the architecture from the weights; only stochastic depth stays free."""
-    changed = [n for n in settings if n.startswith("backbone.") and n != "backbone.drop_path"]
-    if changed:
-        raise ConfigError(
-            f"config: key {changed[0]!r} must be left out with init, got "
-            f"{settings[changed[0]]!r}; the architecture is that of the weights"
-        )
-    return replace(config, backbone=replace(weights.config, drop_path=config.backbone.drop_path))
+def _identity(
+    images: Images, names: tuple[str | Path, str | Path | None], val: str | Path | None
+) -> dict[str, Any]:
+    identity = _identify(images.main, names[0])
+    identity["val"] = val if val is None or val == SCENES else absolute_name(val)
+    if images.objects is not None:
+        identity["objects"] = _identify(images.objects, str(names[1]))
+    return identity
 
 
-def _resumed_plan(
-    folder: RunFolder, source: ImageSource, given: dict[str, Any], settings: Settings
-) -> tuple[Plan, str | None]:
-    """Return the plan of an existing run, and what it is validated on."""
-    config, identity = folder.read()
-    wrong = [name for name, value in given.items() if value is not None]
-    wrong += [name for name in settings if name not in HOUSEKEEPING]
-    if wrong:
-        raise ConfigError(
-            f"train: {wrong[0]} must be left out with resume, got {wrong[0]}; a resumed run keeps "
-            f"what is in its folder, but for {', '.join(HOUSEKEEPING)}"
-        )
-    if identity["fingerprint"] != source.fingerprint():
-        raise CheckpointError(
-            f"train: data must be the images that the run began with ({identity['images']} images "
-            f"of {identity['data']}), got {len(source)} images of {source.name} that differ from "
-            f"them; restore them, or start a new run with --init {folder.backbone}"
-        )
-    if settings:
-        config = apply_settings(config, settings)
-        folder.write_config(config)
-    return make_plan(
-        config, source, require_plain(load_backbone(folder.initial), folder.initial)
-    ), identity.get("val")
-
-
-def _identity(source: ImageSource, data: str | Path, val: str | Path | None) -> dict[str, Any]:
-    return {
-        "data": str(data),
-        "images": len(source),
-        "fingerprint": source.fingerprint(),
-        "val": val if val is None or val == SCENES else absolute_name(val),
-    }
-
-
-def _describe(config: RunConfig, facts: Facts, source: ImageSource) -> str:
-    vit, method, views = config.backbone, config.method, config.method.views
-    return (
-        f"{facts.images} images of {source.name} (short side {facts.short_side_px} px)\n"
-        f"recipe {config.recipe}: {method.name}, ViT {vit.dim} wide, {vit.depth} deep, patch "
-        f"{vit.patch_px}; views 2 x {views.global_px} + {views.local_count} x {views.local_px} px; "
-        f"{method.prototypes} prototypes; batch {config.train.batch}, "
-        f"{config.train.epochs:g} epochs on {config.train.device}"
-    )
+def _identify(source: ImageSource, name: str | Path) -> dict[str, Any]:
+    return {"data": str(name), "images": len(source), "fingerprint": source.fingerprint()}
 
 
 def _describe_cost(cost: Forecast) -> str:

@@ -19,6 +19,7 @@ class Purpose(IntEnum):
     PHOTOMETRIC = 2
     PATCH_PHOTOMETRIC = 3
     DROP_PATH = 4
+    RANKED_CELLS = 5
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from patchwise.checks import check_choice, check_positive, check_within
+from patchwise.configs.cotap import CoTAPConfig
 from patchwise.configs.option import option
 from patchwise.configs.views import PatchColourConfig, ViewsConfig
 
@@ -100,8 +101,9 @@ class PWSelfConfig(DistillationConfig):
             check_within("PWSelfConfig", 0.0, 1.0, cls_weight=self.cls_weight)
 
 
-MethodConfig = DINOConfig | PWSelfConfig
-METHOD_CONFIGS: dict[str, type[DINOConfig] | type[PWSelfConfig]] = {
+MethodConfig = DINOConfig | PWSelfConfig | CoTAPConfig
+METHOD_CONFIGS: dict[str, type[DINOConfig] | type[PWSelfConfig] | type[CoTAPConfig]] = {
     "dino": DINOConfig,
     "pwself": PWSelfConfig,
+    "cotap": CoTAPConfig,
 }

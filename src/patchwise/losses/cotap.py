@@ -1,6 +1,6 @@
 """The ranking loss of CoTAP: average precision for continuous targets, in O(n log n)."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64, Integer
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from patchwise.checks import check_choice, check_finite, check_positive, check_within
+from patchwise.configs.cotap import Surrogate
 from patchwise.losses.similarity_distillation import read_similarities
 from patchwise.ops.dominance import dominance_counts, dominance_sums
 
-Surrogate = Literal["huber", "hinge"]
 _LEAST = 1e-5  # added to what is divided by, as in the paper
 
 

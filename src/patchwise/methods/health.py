@@ -43,8 +43,8 @@ def feature_health(
     The ranks are shares of the largest possible: of D, or of the number of rows if that is less.
     """
     return {
-        "patch_rank": _rank_frac(_some(patches.flatten(0, 1))),
-        "image_rank": _rank_frac(_some(cls)),
+        "patch_rank": _rank_frac(some_rows(patches.flatten(0, 1))),
+        "image_rank": _rank_frac(some_rows(cls)),
         "position_bias": position_bias(patches),
     }
 
@@ -68,16 +68,16 @@ def answer_health(teacher: Answers, student: Answers, pairs: TokenPairs) -> dict
         the centred scores, in teacher temperatures; 0 if the centre is right.
     """
     most = min(_MOST_ROWS, max(1, _MOST_SCORES // len(teacher.prototypes)))
-    centred = teacher.scores(_some(torch.unique(pairs.teacher), most))
+    centred = teacher.scores(some_rows(torch.unique(pairs.teacher), most))
     probabilities = (centred / teacher.temperature).softmax(dim=-1)
     mean = centred.mean(dim=0)
-    guesses = student.scores(_some(torch.unique(pairs.student), most))
+    guesses = student.scores(some_rows(torch.unique(pairs.student), most))
     guess = (guesses / student.temperature).softmax(dim=-1)
     count, k = probabilities.shape
     entropy, use = entropy_frac(probabilities).mean(), prototype_use(probabilities)
     possible = (count * (entropy * math.log(k)).exp()).clamp(max=k)
-    choice = teacher.scores(_some(pairs.teacher, most)).argmax(dim=-1)
-    agrees = choice == student.scores(_some(pairs.student, most)).argmax(dim=-1)
+    choice = teacher.scores(some_rows(pairs.teacher, most)).argmax(dim=-1)
+    agrees = choice == student.scores(some_rows(pairs.student, most)).argmax(dim=-1)
     return {
         "teacher_entropy": entropy,
         "student_entropy": entropy_frac(guess).mean(),
@@ -110,7 +110,7 @@ def _rank_frac(rows: Float[Tensor, "R D"]) -> Tensor:
     return effective_rank(rows) / min(rows.shape)
 
 
-def _some(rows: Float[Tensor, "R ..."] | Int[Tensor, " R"], most: int = _MOST_ROWS) -> Tensor:
+def some_rows(rows: Float[Tensor, "R ..."] | Int[Tensor, " R"], most: int = _MOST_ROWS) -> Tensor:
     """Return at most ``most`` rows, evenly spread."""
     if len(rows) <= most:
         return rows

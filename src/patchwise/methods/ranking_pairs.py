@@ -13,10 +13,32 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from patchwise.checks import check_positive, check_shape, check_within
+from patchwise.distributed import Collectives
 from patchwise.errors import RangeError
 from patchwise.randomness import random_order
 
 _MOST_TRIES = 200  # of a derangement: one in e succeeds, so that not one run in 10^39 gets here
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Cells of some images, as student and teacher see them."""
+
+    student: Float[Tensor, "B C K"]  # scores
+    teacher: Float[Tensor, "B C K"]
+    kept: Bool[Tensor, "B C"]  # whether a cell is compared with others
+
+    def of(self, images: slice) -> "Cells":
+        """Return the cells of some of the images."""
+        return Cells(self.student[images], self.teacher[images], self.kept[images])
+
+    def gather(self, collectives: Collectives) -> "Cells":
+        """Return the cells of the images of all processes; gradients flow back."""
+        return Cells(
+            collectives.gather(self.student),
+            collectives.gather(self.teacher),
+            collectives.gather(self.kept.to(self.teacher.dtype)) > 0,
+        )
 
 
 @dataclass(frozen=True)
@@ -29,30 +51,28 @@ class CellPairs:
 
     @classmethod
     def compare(
-        cls,
-        student: tuple[Float[Tensor, "B C K"], Float[Tensor, "B C K"]],
-        teacher: tuple[Float[Tensor, "B C K"], Float[Tensor, "B C K"]],
-        strangers: Int[Tensor, "R B"],
+        cls, images: Cells, neighbours: Cells, strangers: Int[Tensor, "R B"]
     ) -> "CellPairs":
         """Compare all cells of an image with all of its neighbour, and of R other neighbours.
 
         Args:
-            student: Scores of the cells of the images, and of their neighbours.
-            teacher: Of the same cells.
+            images: Cells of the images.
+            neighbours: Of the neighbour of image i at place i.
             strangers: For each image, whose neighbours it does not match; see `derangements`.
 
         Returns:
-            B C^2 (1 + R) pairs: first those that match.
+            B C^2 (1 + R) pairs, if all cells are kept: first those that match.
         """
-        check_shape("CellPairs.compare", (None, len(student[0])), strangers=strangers)
+        check_shape("CellPairs.compare", (None, len(images.student)), strangers=strangers)
         own = torch.arange(strangers.shape[1], device=strangers.device)[None]
         partners = torch.cat([own, strangers])  # [1 + R, B]
-        prediction = _cosines(*student, partners)
+        prediction = _cosines(images.student, neighbours.student, partners)
         with torch.no_grad():
-            target = _cosines(*teacher, partners)
+            target = _cosines(images.teacher, neighbours.teacher, partners)
         match = torch.zeros_like(target, dtype=torch.bool)
         match[0] = True
-        return cls(prediction.flatten(), target.flatten(), match.flatten())
+        kept = images.kept[:, :, None] & neighbours.kept[partners][:, :, None]  # [1 + R, B, C, C]
+        return cls(prediction[kept], target[kept], match[kept])
 
 
 def pool_cells(maps: Float[Tensor, "V B H W K"], side: int) -> Float[Tensor, "B cells K"]:

@@ -15,10 +15,19 @@ class ProjectionHead(nn.Module):
     K numbers a token, are for looking at some tokens.
 
     Source: Caron et al. 2021, arXiv:2104.14294, appendix C; no batch-norm, last layer
-        weight-normalised with the norm fixed to 1.
+        weight-normalised with the norm fixed to 1. CoTAP's, arXiv:2509.09429, has no bias in the
+        third layer (``last_bias``).
     """
 
-    def __init__(self, dim: int, *, hidden_dim: int, bottleneck_dim: int, prototypes: int) -> None:
+    def __init__(
+        self,
+        dim: int,
+        *,
+        hidden_dim: int,
+        bottleneck_dim: int,
+        prototypes: int,
+        last_bias: bool = True,
+    ) -> None:
         super().__init__()
         check_positive(
             "ProjectionHead",
@@ -32,12 +41,13 @@ class ProjectionHead(nn.Module):
             nn.GELU(),
             nn.Linear(hidden_dim, hidden_dim),
             nn.GELU(),
-            nn.Linear(hidden_dim, bottleneck_dim),
+            nn.Linear(hidden_dim, bottleneck_dim, bias=last_bias),
         )
         for layer in self.mlp:
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.bias)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
         # Only directions count, yet the length sets how fast they turn: it is the authors'.
         bound = bottleneck_dim**-0.5
         self.prototypes = nn.Parameter(torch.empty(prototypes, bottleneck_dim))

@@ -7,6 +7,7 @@ from patchwise.configs.methods import DINOConfig
 from patchwise.configs.run import RunConfig
 from patchwise.recipes.derived import demo, small
 from patchwise.recipes.facts import Device, Facts, Recipe, read_facts
+from patchwise.recipes.post_training import cotap, cotap_small
 from patchwise.recipes.published import pwself
 from patchwise.recipes.small_images import pwself_32px
 
@@ -66,6 +67,24 @@ _PWSELF: dict[str, tuple[Recipe, str]] = {
         "The paper's ImageNet-1K run: ViT-Ti/16, 65,536 prototypes.",
     ),
 }
+_COTAP: dict[str, tuple[Recipe, str]] = {
+    "cotap-small": (
+        cotap_small,
+        "CoTAP sized by rule for given weights, your images and this machine; needs --init.",
+    ),
+    "cotap-vitb16": (
+        cotap("base", 16, 128, 210_000),
+        "The paper's ViT-B/16: 210,000 steps of 128 images; needs --init.",
+    ),
+    "cotap-vitb8": (
+        cotap("base", 8, 64, 210_000),
+        "The paper's ViT-B/8: 210,000 steps of 64 images; needs --init.",
+    ),
+    "cotap-vits16": (
+        cotap("small", 16, 112, 240_000),
+        "The paper's ViT-S/16: 240,000 steps of 112 images; needs --init.",
+    ),
+}
 # Each has its baseline, dino-cifar10 of pwself-cifar10 and so on.
 _BASELINES = {name: name.replace("pwself", "dino") for name in _PWSELF}
 
@@ -73,7 +92,7 @@ RECIPES: dict[str, Recipe] = {
     "small": small,
     "small-dino": _as_dino(small),
     "demo": demo,
-    **{name: recipe for name, (recipe, _) in _PWSELF.items()},
+    **{name: recipe for name, (recipe, _) in (_PWSELF | _COTAP).items()},
     **{_BASELINES[name]: _as_dino(recipe) for name, (recipe, _) in _PWSELF.items()},
 }
 
@@ -81,6 +100,6 @@ DESCRIPTIONS: dict[str, str] = {
     "small": "PW-Self sized by rule for your images and this machine (the default).",
     "small-dino": "The same with DINO, the baseline.",
     "demo": "What `patchwise demo` trains on synthetic scenes.",
-    **{name: text for name, (_, text) in _PWSELF.items()},
+    **{name: text for name, (_, text) in (_PWSELF | _COTAP).items()},
     **{baseline: f"{name} with DINO, the baseline." for name, baseline in _BASELINES.items()},
 }

@@ -17,7 +17,7 @@ def small(facts: Facts) -> RunConfig:
     little of it at first, and near the uniform answer only that times T_s / T_t above 1 leads away.
     Patches are matched with the nearest, not as in the paper: see docs/matching.md.
     """
-    shape = _shape(facts)
+    shape = shape_for(facts)
     backbone = _backbone(shape, facts)
     narrow = backbone.dim < 192
     batch = facts.batch or min(64 if facts.device == "cpu" else 256, facts.images)
@@ -111,7 +111,7 @@ def demo(facts: Facts) -> RunConfig:
 
 
 @dataclass(frozen=True)
-class _Shape:
+class Shape:
     """Sizes of backbone and views."""
 
     size: str  # of the backbone; "given" with the weights
@@ -121,34 +121,34 @@ class _Shape:
     local_count: int
 
 
-def _backbone(shape: _Shape, facts: Facts) -> ViTConfig:
+def _backbone(shape: Shape, facts: Facts) -> ViTConfig:
     vit = facts.init or vit_config(shape.size, patch_px=shape.patch_px, image_px=shape.global_px)
     return replace(vit, drop_path=0.0 if vit.dim < 192 else 0.1)
 
 
-def _shape(facts: Facts) -> _Shape:
+def shape_for(facts: Facts) -> Shape:
     """Choose the largest views that the images fill and the device can carry."""
     if facts.init is not None:
-        return _shape_for(facts.init, facts)
+        return _given_shape(facts.init, facts)
     on_cpu, side_px = facts.device == "cpu", facts.short_side_px
     if side_px < 56:
-        return _Shape("nano" if on_cpu else "tiny", 4, 32, 16, 4)
+        return Shape("nano" if on_cpu else "tiny", 4, 32, 16, 4)
     if side_px < 90:
-        return _Shape("nano" if on_cpu else "tiny", 8, 64, 32, 4)
+        return Shape("nano" if on_cpu else "tiny", 8, 64, 32, 4)
     if on_cpu:
-        return _Shape("nano", 8, 96, 40, 4)
+        return Shape("nano", 8, 96, 40, 4)
     if side_px < 190:
-        return _Shape("tiny", 8, 112, 48, 6)
-    return _Shape("tiny" if facts.images < 50_000 else "small", 16, 224, 96, 8)
+        return Shape("tiny", 8, 112, 48, 6)
+    return Shape("tiny" if facts.images < 50_000 else "small", 16, 224, 96, 8)
 
 
-def _shape_for(init: ViTConfig, facts: Facts) -> _Shape:
+def _given_shape(init: ViTConfig, facts: Facts) -> Shape:
     """Choose views for given weights: their own size up to 224 px, no more than the images fill."""
     patch_px = init.patch_px
     global_patches = max(4, min(init.image_px, 224, facts.short_side_px) // patch_px)
     local_patches = max(2, round(global_patches * 96 / 224))
     count = 4 if facts.device == "cpu" else 8
-    return _Shape("given", patch_px, global_patches * patch_px, local_patches * patch_px, count)
+    return Shape("given", patch_px, global_patches * patch_px, local_patches * patch_px, count)
 
 
 def _power_of_two(value: float, low: int, high: int) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from patchwise.configs.methods import DistillationConfig, MethodConfig
 from patchwise.configs.run import RunConfig
 from patchwise.reporting.chart import Chart, Line
 
@@ -119,8 +120,6 @@ def make_charts(log: Log, config: RunConfig) -> list[Chart]:
             Line(name, points) for key, name in curve.keys.items() if (points := _points(log, key))
         )
         if lines:
-            prototypes = config.method.prototypes
-            level = ((math.log(prototypes), f"ln K = ln {prototypes}"),)
             charts.append(
                 Chart(
                     name=f"curve-{curve.name}",
@@ -129,12 +128,19 @@ def make_charts(log: Log, config: RunConfig) -> list[Chart]:
                     y_label=curve.y_label,
                     lines=lines,
                     meaning=curve.meaning,
-                    levels=level if curve.name == "loss" else (),
+                    levels=_levels(config.method) if curve.name == "loss" else (),
                     moments=moments,
                     from_zero=curve.from_zero,
                 )
             )
     return charts
+
+
+def _levels(method: MethodConfig) -> tuple[tuple[float, str], ...]:
+    """Return the loss of a student that says nothing, where it is known."""
+    if not isinstance(method, DistillationConfig):
+        return ()
+    return ((math.log(method.prototypes), f"ln K = ln {method.prototypes}"),)
 
 
 def missing_curves(log: Log) -> list[str]:

@@ -13,6 +13,7 @@ from patchwise.configs.run import RunConfig
 from patchwise.environment import describe_environment
 from patchwise.errors import CheckpointError
 from patchwise.files import write_text
+from patchwise.models.filtered_vit import FilteredViT
 from patchwise.models.vit import ViT
 from patchwise.models.weights import save_backbone
 
@@ -53,6 +54,10 @@ class RunFolder:
         """The backbone as of the last checkpoint or the end."""
         return self.path / "backbone.safetensors"
 
+    def neighbours(self, name: str) -> Path:
+        """The neighbours of the images of an input."""
+        return self.path / f"neighbours-{name}.safetensors"
+
     @property
     def version(self) -> Path:
         """Program, packages and machine that the run began with."""
@@ -63,7 +68,7 @@ class RunFolder:
         """What the run came to, JSON; there once it is complete."""
         return self.path / "results.json"
 
-    def create(self, config: RunConfig, data: dict[str, Any], initial: ViT) -> None:
+    def create(self, config: RunConfig, data: dict[str, Any], initial: ViT | FilteredViT) -> None:
         """Make the folder of a new run. The configuration comes last: with it, there is a run.
 
         Raises:

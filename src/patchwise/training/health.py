@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from patchwise.configs.methods import DistillationConfig
 from patchwise.configs.run import RunConfig
 
 _WINDOW_STEPS, _WINDOW_FRAC, _WINDOW_LINES = 100, 0.05, 5  # what is judged: the latest of a run
@@ -69,9 +70,15 @@ class Evidence:
         return self.config.train.epochs * self.steps_per_epoch
 
     @property
+    def method(self) -> DistillationConfig:
+        """Settings of the method, where it is one that distils itself."""
+        assert isinstance(self.config.method, DistillationConfig), "the other has other rules"
+        return self.config.method
+
+    @property
     def used(self) -> float:
         """Prototypes in use, in number."""
-        return self.typical("prototype_use") * self.config.method.prototypes
+        return self.typical("prototype_use") * self.method.prototypes
 
     @property
     def few_take_all(self) -> bool:
@@ -82,7 +89,7 @@ class Evidence:
     @property
     def takers(self) -> str:
         """The few, in words."""
-        return f"{self.used:.1f} of {self.config.method.prototypes} prototypes take all answers"
+        return f"{self.used:.1f} of {self.method.prototypes} prototypes take all answers"
 
     @property
     def uniform(self) -> bool:
@@ -101,18 +108,20 @@ def diagnose(lines: Iterable[Mapping[str, Any]], config: RunConfig) -> Diagnosis
         lines: The run's log so far; only lines with health values count.
         config: The run's resolved settings.
     """
-    known = [line for line in lines if "health/teacher_entropy" in line]
+    known = [line for line in lines if "health/update" in line]
     if not known or not known[-1]["epoch"]:
         return None
     evidence = Evidence(config, known, known)
     length = max(_WINDOW_STEPS, _WINDOW_FRAC * evidence.total_steps)
     first = known[-1]["step"] - length
-    begun = max(config.optim.warmup_epochs, config.method.frozen_prototype_epochs)
+    begun, rules = config.optim.warmup_epochs, _POST_TRAINING_RULES
+    if isinstance(config.method, DistillationConfig):
+        begun, rules = max(begun, config.method.frozen_prototype_epochs), _RULES
     window = [line for line in known if line["step"] >= first]
     if first < begun * evidence.steps_per_epoch or len(window) < _WINDOW_LINES:
         return None
     evidence = Evidence(config, known, window)
-    found = ((cause, rule(evidence)) for cause, rule in _RULES.items())
+    found = ((cause, rule(evidence)) for cause, rule in rules.items())
     return next((Diagnosis(cause, text) for cause, text in found if text is not None), None)
 
 
@@ -153,8 +162,19 @@ def _learning_rate(run: Evidence) -> str | None:
     )
 
 
+def _features_collapsed(run: Evidence) -> str | None:
+    """All patches have one feature: of a method that tells nothing of its prototypes."""
+    rank = run.typical("patch_rank") * run.config.backbone.dim
+    if rank > LEAST_RANK:
+        return None
+    return (
+        f"all patches have nearly one feature (rank {rank:.2f} {run.span}): begin a new run with "
+        f"--set optim.lr_per_256={run.config.optim.lr_per_256 / 3:.2g}"
+    )
+
+
 def _centre_off(run: Evidence) -> str | None:
-    momentum = run.config.method.centre_momentum
+    momentum = run.method.centre_momentum
     if not run.few_take_all or _averaged_steps(momentum) < SLOW_CENTRE_FRAC * run.steps:
         return None
     return (
@@ -167,7 +187,7 @@ def _centre_off(run: Evidence) -> str | None:
 
 def _momentum_too_low(run: Evidence) -> str | None:
     """Few prototypes take all though the centre moves: the teacher outruns it."""
-    momentum, centre = run.config.method.teacher_momentum, run.config.method.centre_momentum
+    momentum, centre = run.method.teacher_momentum, run.method.centre_momentum
     if not run.few_take_all or _averaged_steps(momentum) > 2 * _averaged_steps(centre):
         return None
     return (
@@ -185,7 +205,7 @@ def _collapse(run: Evidence) -> str | None:
         return None
     alike = f"all patches have nearly one feature (rank {rank:.2f})"
     seen = run.takers if run.few_take_all else alike
-    method, rate = run.config.method, run.config.optim.lr_per_256
+    method, rate = run.method, run.config.optim.lr_per_256
     return (
         f"{seen} {run.span}, and no setting stands out: begin a new run with --set "
         f"optim.lr_per_256={rate / 3:.2g} or with --set method.prototype_rate_scale="
@@ -194,7 +214,7 @@ def _collapse(run: Evidence) -> str | None:
 
 
 def _momentum_too_high(run: Evidence) -> str | None:
-    momentum = run.config.method.teacher_momentum
+    momentum = run.method.teacher_momentum
     following = (1 - momentum) * run.total_steps / 2  # the momentum rises to 1 along a cosine
     distance = run.typical("teacher_distance")
     travel = (1 - momentum) * run.steps * distance  # at most
@@ -210,7 +230,7 @@ def _momentum_too_high(run: Evidence) -> str | None:
 
 
 def _temperature_too_high(run: Evidence) -> str | None:
-    method = run.config.method
+    method = run.method
     ratio = method.teacher_temperature / method.student_temperature
     if not run.uniform or ratio < HIGH_TEMPERATURE_RATIO:
         return None
@@ -225,7 +245,7 @@ def _temperature_too_high(run: Evidence) -> str | None:
 
 
 def _too_many_prototypes(run: Evidence) -> str | None:
-    prototypes = run.config.method.prototypes
+    prototypes = run.method.prototypes
     images = run.steps_per_epoch * run.config.train.batch
     idle = run.typical("prototype_use") < LITTLE_USE
     if not idle or run.typical("prototype_fill") > LITTLE_FILL or prototypes < images:
@@ -248,7 +268,7 @@ def _no_progress(run: Evidence) -> str | None:
         f"{run.typical('loss_frac'):.2f} ln K {run.span}, and was {lowest:.2f} at best; the "
         f"weights change by {run.typical('update'):.2%} a step: try optim.lr_per_256 three times "
         f"above or below {rate:g}, or a sharper method.teacher_temperature than "
-        f"{run.config.method.teacher_temperature:g}"
+        f"{run.method.teacher_temperature:g}"
     )
 
 
@@ -271,5 +291,9 @@ _RULES: dict[str, Callable[[Evidence], str | None]] = {
     "teacher_temperature": _temperature_too_high,
     "too_many_prototypes": _too_many_prototypes,
     "no_progress": _no_progress,
+}
+_POST_TRAINING_RULES: dict[str, Callable[[Evidence], str | None]] = {
+    "learning_rate": _learning_rate,
+    "collapse": _features_collapsed,
 }
 CAUSES = tuple(_RULES)  # the first that fits is named

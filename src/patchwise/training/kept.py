@@ -47,7 +47,7 @@ class KeptBackbone:
                 f"load: {self.path} must hold the method of its run, got {error}"
             ) from error
         backbone = method.backbone
-        assert isinstance(backbone, ViT), "all methods train a ViT"
+        assert isinstance(backbone, ViT | FilteredViT), "all methods train one of these"
         return backbone.eval(), checkpoint.step
 
 

@@ -16,6 +16,7 @@ from patchwise.data.source import ImageSource
 from patchwise.errors import ConfigError
 from patchwise.methods import METHODS, build_method
 from patchwise.methods.method import Batch
+from patchwise.models.filtered_vit import FilteredViT
 from patchwise.models.vit import ViT
 from patchwise.randomness import random_seed
 from patchwise.training.engine import (
@@ -41,7 +42,7 @@ class Plan:
     """What to train, from which weights, on which images."""
 
     config: RunConfig
-    initial: ViT  # the backbone before training; never changed
+    initial: ViT | FilteredViT  # the backbone before training; never changed
     sources: Mapping[str, ImageSource]  # one for each of the method's inputs
     neighbours: Mapping[str, NearestIds] = field(default_factory=dict)  # of those that want them
 
@@ -62,13 +63,19 @@ class Plan:
         return max(1, round(self.config.train.epochs * self.steps_per_epoch))
 
 
-def make_plan(config: RunConfig, source: ImageSource, weights: ViT | None) -> Plan:
+def make_plan(
+    config: RunConfig,
+    images: ImageSource | Mapping[str, ImageSource],
+    weights: ViT | FilteredViT | None,
+    neighbours: Mapping[str, NearestIds] | None = None,
+) -> Plan:
     """Check that the settings fit together, and make the initial backbone.
 
     Args:
         config: Its ``backbone`` must be that of ``weights``, but for ``drop_path``.
-        source: The images.
+        images: Of all inputs of the method, or of each by its name.
         weights: Where to begin; None: at random weights that follow from the seed.
+        neighbours: Of the images of those inputs that want them.
 
     Raises:
         ConfigError: Views are no multiples of the patch, a batch needs more images than there are,
@@ -82,19 +89,30 @@ def make_plan(config: RunConfig, source: ImageSource, weights: ViT | None) -> Pl
                 f"config: key 'method.views.{name}' must be a multiple of backbone.patch_px "
                 f"{patch_px}, got {side_px}; use {nearest}"
             )
-    if config.train.batch > len(source):
-        raise ConfigError(
-            f"config: key 'train.batch' must be at most the number of images, got batch "
-            f"{config.train.batch} for {len(source)} images of {source.name}; "
-            f"use --set train.batch={len(source)}"
-        )
+    inputs = METHODS[config.method.name].inputs
+    sources = images if isinstance(images, Mapping) else {i.name: images for i in inputs}
+    for source in sources.values():
+        if config.train.batch > len(source):
+            raise ConfigError(
+                f"config: key 'train.batch' must be at most the number of images, got batch "
+                f"{config.train.batch} for {len(source)} images of {source.name}; "
+                f"use --set train.batch={len(source)}"
+            )
     _check_schedule(config)
+    initial = _initial_backbone(config, weights)
+    return Plan(config, initial, sources, neighbours or {})
+
+
+def _initial_backbone(config: RunConfig, weights: ViT | FilteredViT | None) -> ViT | FilteredViT:
     torch.manual_seed(random_seed(config.train.seed, _INITIAL_WEIGHTS))
     initial = ViT(config.backbone)
+    if isinstance(weights, FilteredViT):
+        filtered = FilteredViT(initial, len(weights.filter.prototypes))
+        filtered.load_state_dict(weights.state_dict())
+        return filtered.eval()
     if weights is not None:
         initial.load_state_dict(weights.state_dict())
-    inputs = METHODS[config.method.name].inputs
-    return Plan(config, initial.eval(), {wanted.name: source for wanted in inputs})
+    return initial.eval()
 
 
 def _check_schedule(config: RunConfig) -> None:

@@ -1,0 +1,94 @@
+"""The neighbours of a run's images: found before it, and kept in its folder."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from patchwise.api.models import open_subject
+from patchwise.configs.cotap import CoTAPConfig
+from patchwise.data.reader import NearestIds
+from patchwise.data.source import ImageSource
+from patchwise.errors import CheckpointError
+from patchwise.features.notes import Notes
+from patchwise.features.subject import ModelIdentity, Subject
+from patchwise.index.kept import Neighbours, read_neighbours, write_neighbours
+from patchwise.index.neighbours import find_neighbours
+from patchwise.methods import METHODS
+from patchwise.models.backbone import Backbone
+from patchwise.training.folder import RunFolder
+from patchwise.training.plan import Plan
+
+Say = Callable[[str], None]
+
+
+def find_nearby(
+    plan: Plan, *, by: str | Path | None, cache: str | Path | None, say: Say
+) -> dict[str, Neighbours]:
+    """Find the neighbours of the images of each input that wants some.
+
+    Args:
+        plan: Of a new run.
+        by: Weights by whose features; None: those that the run begins with.
+        cache: Folder where features and neighbours are kept for other runs.
+        say: Told what is found.
+    """
+    model = plan.initial if by is None else by
+    subject = open_subject(model, device=plan.config.train.device if by is not None else None)
+    return _find(plan, subject, None if cache is None else Path(cache).expanduser(), say)
+
+
+def find_again(plan: Plan, backbone: Backbone, say: Say) -> dict[str, Neighbours]:
+    """Find them by the features of the backbone that is trained."""
+    return _find(plan, Subject(backbone, ModelIdentity("the student", None)), None, say)
+
+
+def write_nearby(found: Mapping[str, Neighbours], plan: Plan, folder: RunFolder) -> None:
+    """Keep the neighbours of each input in the run's folder."""
+    for name, nearby in found.items():
+        source = plan.sources[name]
+        write_neighbours(nearby, folder.neighbours(name), found_by=source.fingerprint())
+
+
+def read_nearby(plan: Plan, folder: RunFolder) -> dict[str, NearestIds]:
+    """Return the neighbours that the run's folder keeps, of each input that wants some.
+
+    Raises:
+        CheckpointError: They are missing or damaged.
+    """
+    return {name: read_kept(folder, name, plan.sources[name]).ids for name in plan.neighbours}
+
+
+def read_kept(folder: RunFolder, name: str, source: ImageSource) -> Neighbours:
+    """Return the neighbours that a run's folder keeps for an input."""
+    path = folder.neighbours(name)
+    try:
+        return read_neighbours(path, found_by=source.fingerprint())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"train: {path} must hold the neighbours of the run, got {error}; begin a new run"
+        ) from error
+
+
+def _find(plan: Plan, subject: Subject, cache: Path | None, say: Say) -> dict[str, Neighbours]:
+    method, data = plan.config.method, plan.config.data
+    if not isinstance(method, CoTAPConfig):
+        return {}
+    subject = replace(subject, workers=data.workers, notes=Notes(say=say))
+    found: dict[str, Neighbours] = {}
+    for wanted in METHODS[method.name].inputs:
+        source = plan.sources[wanted.name]
+        same = [name for name in found if plan.sources[name] is source]
+        if not same:
+            say(f"finding the neighbours of {len(source):,} images of {source.name}")
+        found[wanted.name] = (
+            found[same[0]]
+            if same
+            else find_neighbours(
+                subject,
+                source,
+                method.neighbours,
+                cache=cache,
+                tolerated=data.tolerated_bad_images,
+            )
+        )
+    return found

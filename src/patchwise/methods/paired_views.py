@@ -1,0 +1,106 @@
+"""The views of images and of a neighbour of each, side by side.
+
+Letters: B images, N = 2 B images and neighbours, V views, S their side, L local views.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from patchwise.augment.crop import Crops
+from patchwise.augment.draw import DrawKey, Purpose
+from patchwise.augment.multicrop import GLOBAL_VIEWS
+from patchwise.augment.overlapping_views import OverlappingViews, make_overlapping_views
+from patchwise.configs.normalisation import Normalisation
+from patchwise.configs.views import OverlappingViewsConfig
+from patchwise.types import ImageBatch
+
+
+@dataclass(frozen=True)
+class PairedViews:
+    """Views of B images, and then of one neighbour of each: N in all, view after view."""
+
+    teacher: Float[Tensor, "_ 3 _ _"]  # [2 N, 3, S, S]: the two global views, uncoloured
+    student: tuple[Float[Tensor, "_ 3 _ _"], ...]  # a resolution each [V N, 3, S, S], coloured
+    crops: tuple[Crops, ...]  # a view each, of N images, the global views first
+    grids: tuple[tuple[int, int], ...]  # a view each: rows and columns of patches
+    keys: tuple[DrawKey, DrawKey]  # of the images, and of the neighbours
+
+    @property
+    def images(self) -> int:
+        """N: images and neighbours."""
+        return 2 * len(self.keys[0])
+
+    @property
+    def local_views(self) -> int:
+        """L."""
+        return len(self.crops) - GLOBAL_VIEWS
+
+    def local_pixels(self, first: int, count: int) -> Float[Tensor, "_ 3 _ _"]:
+        """Return ``count`` of the local views from the ``first`` on, [count N, 3, S, S]."""
+        start = first * self.images
+        return self.student[1][start : start + count * self.images]
+
+    def uniform(self, count: int, draw: int, device: torch.device) -> Float[Tensor, "N count"]:
+        """Return numbers in [0, 1) of each image and neighbour; ``draw`` numbers the draws."""
+        drawn = [replace(key, view=draw).uniform(count, Purpose.RANKED_CELLS) for key in self.keys]
+        return torch.from_numpy(np.concatenate(drawn)).to(device, non_blocking=True)
+
+
+def make_paired_views(
+    images: ImageBatch,
+    neighbours: ImageBatch,
+    views: OverlappingViewsConfig,
+    *,
+    patch_px: int,
+    seed: int,
+    normalisation: Normalisation,
+) -> PairedViews:
+    """Make the views of images and of their neighbours; see `make_overlapping_views`.
+
+    Args:
+        images: B images.
+        neighbours: Of image i at place i; their views depend on whose neighbours they are.
+        views: What to draw.
+        patch_px: Side of a patch.
+        seed: Of the run and the image set.
+        normalisation: Of the backbone that is to see them.
+    """
+    own, theirs = (
+        make_overlapping_views(
+            batch, views, patch_px=patch_px, seed=seed, beside=beside, normalisation=normalisation
+        )
+        for batch, beside in ((images, None), (neighbours, images.ids))
+    )
+    return _join(own, theirs)
+
+
+def _join(own: OverlappingViews, theirs: OverlappingViews) -> PairedViews:
+    a, b = own.student, theirs.student
+    both = zip(a.pixels, b.pixels, strict=True)
+    crops = zip(a.crops, b.crops, strict=True)
+    return PairedViews(
+        teacher=_beside(own.teacher, theirs.teacher, a.num_images),
+        student=tuple(_beside(x, y, a.num_images) for x, y in both),
+        crops=tuple(Crops.concatenate([x, y]) for x, y in crops),
+        grids=a.grids,
+        keys=(a.keys[0], b.keys[0]),
+    )
+
+
+def _beside(own: Tensor, theirs: Tensor, images: int) -> Tensor:
+    """Join pixels that are sorted by view, [V B, 3, S, S] each, to [V 2 B, 3, S, S]."""
+    views = (x.reshape(-1, images, *x.shape[1:]) for x in (own, theirs))
+    return torch.cat(list(views), dim=1).flatten(0, 1)
+
+
+def by_image(rows: Shaped[Tensor, "V N ..."]) -> Shaped[Tensor, "VN ..."]:
+    """Return rows sorted by image: each one's views, then those of its neighbour, [V N, ...].
+
+    In this order the rows of a batch are those of its parts, one after the other.
+    """
+    pairs = rows.reshape(len(rows), 2, -1, *rows.shape[2:])  # [V, 2, B, ...]
+    return pairs.movedim(2, 0).movedim(2, 1).flatten(0, 2)
