@@ -90,7 +90,7 @@ class Processes:
         if self.first:
             try:
                 result = act()
-            except Exception as caught:  # noqa: BLE001 - the others must know
+            except Exception as caught:
                 error = caught
         told = self.exchange([describe(error), result])
         self.raise_any(error, [told[0][0]])
