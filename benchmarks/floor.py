@@ -13,6 +13,7 @@ from torch import Tensor
 from benchmarks.reference import match_views
 from benchmarks.setting import Act, Setting
 from patchwise.augment.multicrop import GLOBAL_VIEWS, MultiCropViews
+from patchwise.configs.methods import DistillationConfig
 from patchwise.configs.run import RunConfig
 from patchwise.models.heads import ProjectionHead
 from patchwise.models.vit import ViT
@@ -99,11 +100,13 @@ def build_floor(
 
 def make_head(config: RunConfig) -> ProjectionHead:
     """Return the head of a run."""
+    method = config.method
+    assert isinstance(method, DistillationConfig), "it was asked for"
     return ProjectionHead(
         config.backbone.dim,
-        hidden_dim=config.method.head_hidden_dim,
-        bottleneck_dim=config.method.bottleneck_dim,
-        prototypes=config.method.prototypes,
+        hidden_dim=method.head_hidden_dim,
+        bottleneck_dim=method.bottleneck_dim,
+        prototypes=method.prototypes,
     )
 
 

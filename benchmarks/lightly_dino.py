@@ -14,6 +14,7 @@ from torch import nn
 
 from benchmarks.setting import Act, Setting
 from patchwise.augment.multicrop import GLOBAL_VIEWS
+from patchwise.configs.methods import DINOConfig
 
 NEEDED = ("lightly", "timm", "torchvision")
 _LIBRARIES: list[torch.library.Library] = []  # operators live as long as these do
@@ -69,6 +70,7 @@ def _network(setting: Setting) -> nn.Sequential:
         drop_path_rate=config.backbone.drop_path,
     )
     method = config.method
+    assert isinstance(method, DINOConfig), "it was asked for"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about an older form of weight normalisation
         head = DINOProjectionHead(

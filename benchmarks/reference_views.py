@@ -26,6 +26,7 @@ def build_reference_views(setting: Setting) -> Act:
     """Return what makes all views of a batch, from decoded images to normalised tensors."""
     config = setting.config("pwself")
     views, random = config.method.views, Random(0)
+    assert isinstance(views, ViewsConfig), "it was asked for"
     patch_colour = None
     if setting.recolour_patches:
         patch_colour = (PatchColourConfig(), config.backbone.patch_px)

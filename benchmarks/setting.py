@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from patchwise.augment.multicrop import MultiCropViews, make_multicrop
-from patchwise.configs.methods import DINOConfig, PWSelfConfig
+from patchwise.configs.methods import DINOConfig, DistillationConfig, PWSelfConfig
 from patchwise.configs.run import RunConfig
 from patchwise.data.synthetic import Scenes, render_scenes
 from patchwise.recipes import Facts, make_config
@@ -36,6 +36,7 @@ class Setting:
         """Return the settings of a run; the prototypes move from the first step on."""
         facts = Facts(images=SOURCE_IMAGES, short_side_px=BASE_PX, device="cpu")
         config = make_config("pwself-imagenet1k-tiny", facts)
+        assert isinstance(config.method, DistillationConfig), "it was asked for"
         views = replace(
             config.method.views, local_count=self.local_count, shared_geometry=self.shared_geometry
         )

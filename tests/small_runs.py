@@ -9,7 +9,7 @@ import torch
 
 from patchwise.configs.backbone import ViTConfig
 from patchwise.configs.cotap import CoTAPConfig
-from patchwise.configs.methods import DINOConfig, PWSelfConfig
+from patchwise.configs.methods import DINOConfig, DistillationConfig, PWSelfConfig
 from patchwise.configs.neighbours import NeighboursConfig
 from patchwise.configs.normalisation import IMAGENET
 from patchwise.configs.run import DataConfig, OptimConfig, RunConfig, TrainConfig
@@ -113,6 +113,12 @@ def carries_of(losses: list[StepLoss[Any]]) -> list[Any]:
 
 def total_loss(method: Method[Any, Any], batch: Batch, step: Step) -> float:
     return sum(float(loss.total.detach()) for loss in make_step(method, batch, step))
+
+
+def distillation(config: RunConfig) -> DINOConfig | PWSelfConfig:
+    """Return the settings of the method, which is known to be DINO or PW-Self."""
+    assert isinstance(config.method, DistillationConfig)
+    return config.method
 
 
 def run_config(**train: Any) -> RunConfig:

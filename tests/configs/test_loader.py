@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from patchwise.configs.backbone import ViTConfig
+from patchwise.configs.cotap import CoTAPConfig
 from patchwise.configs.loader import (
     apply_settings,
     dump_toml,
@@ -18,13 +19,14 @@ from patchwise.configs.loader import (
     read_config,
     read_settings,
 )
-from patchwise.configs.methods import METHOD_CONFIGS, DINOConfig, PWSelfConfig
+from patchwise.configs.methods import METHOD_CONFIGS, DINOConfig, MethodConfig, PWSelfConfig
+from patchwise.configs.neighbours import NeighboursConfig
 from patchwise.configs.run import DataConfig, OptimConfig, RunConfig, TrainConfig
 from patchwise.configs.views import ViewsConfig
 from patchwise.errors import ConfigError
 
 
-def make_config(method: DINOConfig | PWSelfConfig | None = None) -> RunConfig:
+def make_config(method: MethodConfig | None = None) -> RunConfig:
     return RunConfig(
         recipe="small",
         data=DataConfig(),
@@ -41,6 +43,7 @@ CONFIGS = [
     make_config(DINOConfig(prototypes=7)),
     make_config(PWSelfConfig(cls_weight=0.25, matching="none")),
     make_config(PWSelfConfig(views=VIEWS)),
+    make_config(CoTAPConfig(ranking_cells=(3, 5, 9), neighbours=NeighboursConfig(k=3))),
     dataclasses.replace(
         make_config(),
         recipe='größe "quoted" \\ and # more',
@@ -65,7 +68,7 @@ def toml(tmp_path: Path) -> WriteTOML:
     return write
 
 
-def refusal(*texts: str, method: DINOConfig | PWSelfConfig | None = None) -> str:
+def refusal(*texts: str, method: MethodConfig | None = None) -> str:
     """Return the one sentence that a user gets to read."""
     with pytest.raises(ConfigError) as caught:
         apply_settings(make_config(method), parse_settings(texts))

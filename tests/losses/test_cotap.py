@@ -8,8 +8,9 @@ import torch
 from benchmarks.plain_ranking import plain_cotap_loss
 from torch import Tensor
 
+from patchwise.configs.cotap import Surrogate
 from patchwise.errors import ChoiceError, PatchwiseError, RangeError, ShapeError
-from patchwise.losses.cotap import CoTAPLoss, Surrogate, cotap_loss, rank_sums
+from patchwise.losses.cotap import CoTAPLoss, cotap_loss, rank_sums
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "cotap.npz"
 SURROGATES: list[Surrogate] = ["huber", "hinge"]

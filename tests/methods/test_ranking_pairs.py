@@ -5,16 +5,22 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from patchwise.errors import PatchwiseError, RangeError
 from patchwise.methods.ranking_pairs import (
     CellPairs,
+    Cells,
     choose_cells,
     derangements,
     pool_cells,
     take_cells,
 )
+
+
+def all_kept(student: Tensor, teacher: Tensor) -> Cells:
+    return Cells(student, teacher, torch.ones(student.shape[:2], dtype=torch.bool))
 
 
 def test_cells_are_means_of_patches_view_after_view() -> None:
@@ -72,7 +78,7 @@ def test_derangements_follow_from_their_key() -> None:
 def test_pairs_are_cosines_of_all_cells_of_an_image_and_its_partners() -> None:
     a, b, c, d = (torch.randn(3, 2, 4) for _ in range(4))
     strangers = torch.tensor([[1, 2, 0], [2, 0, 1]])
-    pairs = CellPairs.compare((a, b), (c, d), strangers)
+    pairs = CellPairs.compare(all_kept(a, c), all_kept(b, d), strangers)
     assert pairs.prediction.shape == (3 * 2 * 2 * 3,)
     place = 0
     for partner in ([0, 1, 2], [1, 2, 0], [2, 0, 1]):
@@ -91,7 +97,8 @@ def test_pairs_are_cosines_of_all_cells_of_an_image_and_its_partners() -> None:
 def test_only_the_student_learns() -> None:
     student = torch.randn(2, 2, 4, requires_grad=True), torch.randn(2, 2, 4, requires_grad=True)
     teacher = torch.randn(2, 2, 4, requires_grad=True), torch.randn(2, 2, 4)
-    pairs = CellPairs.compare(student, teacher, torch.tensor([[1, 0]]))
+    images, neighbours = (all_kept(*both) for both in zip(student, teacher, strict=True))
+    pairs = CellPairs.compare(images, neighbours, torch.tensor([[1, 0]]))
     assert not pairs.target.requires_grad
     loss: torch.Tensor = F.mse_loss(pairs.prediction, torch.randn(16))
     loss.backward()  # type: ignore[no-untyped-call]
@@ -101,14 +108,15 @@ def test_only_the_student_learns() -> None:
 def test_one_image_alone_has_no_strangers() -> None:
     cells = torch.randn(1, 3, 4)
     strangers = torch.from_numpy(derangements(5, 1, 0))
-    pairs = CellPairs.compare((cells, cells), (cells, cells), strangers)
+    pairs = CellPairs.compare(all_kept(cells, cells), all_kept(cells, cells), strangers)
     assert pairs.prediction.shape == (9,)
     assert pairs.match.all()
 
 
 def test_half_precision_and_cells_of_zero_are_compared_in_float32() -> None:
     cells = torch.zeros(2, 2, 4, dtype=torch.bfloat16)
-    pairs = CellPairs.compare((cells, cells), (cells, cells), torch.tensor([[1, 0]]))
+    both = all_kept(cells, cells)
+    pairs = CellPairs.compare(both, both, torch.tensor([[1, 0]]))
     assert pairs.prediction.dtype == torch.float32
     assert pairs.prediction.isfinite().all()
 

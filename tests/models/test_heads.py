@@ -129,4 +129,9 @@ def test_initial_weights_are_the_authors() -> None:
 def test_sizes_must_be_positive(name: str) -> None:
     sizes = {"dim": 4, "hidden_dim": 4, "bottleneck_dim": 4, "prototypes": 4, name: 0}
     with pytest.raises(RangeError, match=rf"^ProjectionHead: {name} must be positive, got 0$"):
-        ProjectionHead(sizes.pop("dim"), **sizes)
+        ProjectionHead(
+            sizes["dim"],
+            hidden_dim=sizes["hidden_dim"],
+            bottleneck_dim=sizes["bottleneck_dim"],
+            prototypes=sizes["prototypes"],
+        )

@@ -5,6 +5,7 @@ import pytest
 from patchwise.configs.backbone import vit_config
 from patchwise.configs.methods import PWSelfConfig
 from patchwise.recipes import Device, Facts, make_config
+from tests.small_runs import distillation
 
 ALL_FACTS = [
     Facts(images, side_px, device)
@@ -19,7 +20,7 @@ def test_the_derived_recipe_fits_the_images(facts: Facts) -> None:
     config = make_config("small", facts)
     assert config.train.batch <= facts.images
     assert config.method.views.global_px <= max(32, facts.short_side_px + 40)
-    assert 256 <= config.method.prototypes <= 65_536
+    assert 256 <= distillation(config).prototypes <= 65_536
     assert 0.9 <= config.method.teacher_momentum < 1
     assert config.optim.warmup_epochs < config.train.epochs
 
@@ -28,7 +29,7 @@ def test_what_the_user_chose_is_reckoned_with() -> None:
     chosen = make_config("small", Facts(1_000, 256, "cpu", batch=8, epochs=5.0))
     assert (chosen.train.batch, chosen.train.epochs) == (8, 5.0)
     assert chosen.optim.warmup_epochs < 1
-    assert chosen.method.frozen_prototype_epochs < 1
+    assert distillation(chosen).frozen_prototype_epochs < 1
     by_batch = make_config("small", Facts(1_000, 256, "cpu", batch=8))
     default = make_config("small", Facts(1_000, 256, "cpu"))
     assert by_batch.train.epochs < default.train.epochs  # as many steps, of fewer images
@@ -36,7 +37,7 @@ def test_what_the_user_chose_is_reckoned_with() -> None:
 
 def test_more_images_get_more_prototypes_and_fewer_epochs() -> None:
     few, many = (make_config("small", Facts(n, 256, "cpu")) for n in (1_000, 100_000))
-    assert few.method.prototypes < many.method.prototypes
+    assert distillation(few).prototypes < distillation(many).prototypes
     assert few.train.epochs > many.train.epochs
 
 

@@ -6,6 +6,7 @@ from patchwise.configs.backbone import vit_config
 from patchwise.configs.methods import PWSelfConfig
 from patchwise.configs.run import RunConfig
 from patchwise.recipes import RECIPES, Facts, make_config
+from tests.small_runs import distillation
 
 FACTS = Facts(50_000, 32, "cuda")
 # size, patch_px, prototypes, batch, epochs, patch colour
@@ -42,7 +43,7 @@ def test_sizes_length_and_patch_colour(config: RunConfig) -> None:
 
 
 def test_views(config: RunConfig) -> None:
-    views = config.method.views
+    views = distillation(config).views
     assert (views.base, views.base_px, views.global_px, views.local_px) == ("square", 256, 224, 96)
     assert (views.local_count, views.aspect, views.flip_prob) == (8, (3 / 4, 4 / 3), 0.5)
     assert (views.global_area_frac, views.local_area_frac) == ((0.4, 1.0), (0.05, 0.4))
@@ -62,7 +63,7 @@ def test_patch_colour(config: RunConfig) -> None:
 
 
 def test_head_teacher_and_centre(config: RunConfig) -> None:
-    method = config.method
+    method = distillation(config)
     assert (method.head_hidden_dim, method.bottleneck_dim) == (2048, 256)
     assert (method.student_temperature, method.teacher_temperature) == (0.1, 0.04)
     assert (method.teacher_momentum, method.centre_momentum) == (0.996, 0.9)
@@ -84,4 +85,4 @@ def test_optimiser(config: RunConfig) -> None:
 def test_batch_and_prototypes_of_dino_are_those_of_its_partner() -> None:
     for name, (_, _, prototypes, batch, _, _) in SETTINGS.items():
         baseline = make_config(name.replace("pwself", "dino"), FACTS)
-        assert (baseline.method.prototypes, baseline.train.batch) == (prototypes, batch)
+        assert (distillation(baseline).prototypes, baseline.train.batch) == (prototypes, batch)

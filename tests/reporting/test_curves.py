@@ -4,7 +4,7 @@ import math
 
 from patchwise.reporting.curves import Log, make_charts, missing_curves, warnings
 from tests.reporting.records import HOSTILE, log_lines
-from tests.small_runs import run_config
+from tests.small_runs import distillation, run_config
 
 
 def titles(log: Log) -> list[str]:
@@ -33,7 +33,7 @@ def test_an_empty_log_has_no_charts() -> None:
 def test_the_loss_is_beside_that_of_saying_nothing() -> None:
     config = run_config()
     loss = next(c for c in make_charts(log_lines(), config) if c.title == "Loss")
-    assert loss.levels == ((math.log(config.method.prototypes), "ln K = ln 24"),)
+    assert loss.levels == ((math.log(distillation(config).prototypes), "ln K = ln 24"),)
 
 
 def test_points_are_those_of_the_log_without_what_is_not_finite() -> None:

@@ -24,7 +24,7 @@ from patchwise.training.log import RunLog, read_log
 from patchwise.training.loop import Observers, Saving, Training, fit
 from patchwise.training.optim import build_optimizer
 from patchwise.training.progress import ProgressDisplay
-from tests.small_runs import run_config, scene_batch, small_vit
+from tests.small_runs import PWSELF_CONFIG, run_config, scene_batch, small_vit
 
 
 def build(config: RunConfig | None = None, *, total: int = 6) -> Training:
@@ -132,7 +132,7 @@ def test_watching_changes_no_training() -> None:
 
 def test_frozen_prototypes_do_not_move() -> None:
     config = run_config()
-    config = replace(config, method=replace(config.method, frozen_prototype_epochs=1.0))
+    config = replace(config, method=replace(PWSELF_CONFIG, frozen_prototype_epochs=1.0))
     training = build(config)
     before = student_of(training).head.prototypes.clone()
     batches = stream()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from patchwise.configs.run import DataConfig, Keep
 from patchwise.data.source import open_source
 from patchwise.errors import ConfigError
+from patchwise.models.vit import ViT
 from patchwise.training import plan as module
 from patchwise.training.forecast import Measurement
 from patchwise.training.plan import (
@@ -23,7 +24,7 @@ from patchwise.training.plan import (
     open_stream,
 )
 from tests.data.numbered import Numbered
-from tests.small_runs import run_config, small_vit
+from tests.small_runs import PWSELF_CONFIG, VIEWS, run_config, small_vit
 
 
 def test_steps_follow_from_images_batch_and_epochs() -> None:
@@ -54,6 +55,7 @@ def test_given_weights_are_the_initial_ones_and_stay_so() -> None:
     for _ in range(2):
         training.step(next(stream))
     torch.testing.assert_close(plan.initial.state_dict(), weights.state_dict(), rtol=0, atol=0)
+    assert isinstance(plan.initial, ViT)
     assert plan.initial.config.drop_path == 0.2
 
 
@@ -159,8 +161,7 @@ def test_the_forecast_settles_an_open_precision() -> None:
 def test_views_that_are_no_multiple_of_the_patch_are_named(name: str) -> None:
     config = run_config()
     changed: dict[str, Any] = {name: 20}
-    views = replace(config.method.views, **changed)
-    config = replace(config, method=replace(config.method, views=views))
+    config = replace(config, method=replace(PWSELF_CONFIG, views=replace(VIEWS, **changed)))
     with pytest.raises(ConfigError, match=f"method.views.{name}' must be a multiple.*got 20; use"):
         make_plan(config, open_source("scenes:8"), None)
 

@@ -9,7 +9,7 @@ from patchwise.configs.backbone import ViTConfig
 from patchwise.configs.run import RunConfig
 from patchwise.errors import TrainingError
 from patchwise.training.probe import make_batch, measure_need, probe, waiting_bytes
-from tests.small_runs import run_config
+from tests.small_runs import PWSELF_CONFIG, VIEWS, run_config
 
 
 def test_a_process_of_its_own_measures() -> None:
@@ -33,7 +33,7 @@ def test_it_is_steps_of_the_method_on_images_of_the_right_size() -> None:
     config = run_config()
     batch = make_batch(config, 3)["images"]
     assert batch.pixels.shape == (3, 3, 64, 85)
-    square = replace(config.method, views=replace(config.method.views, base="square"))
+    square = replace(PWSELF_CONFIG, views=replace(VIEWS, base="square"))
     assert make_batch(replace(config, method=square), 3)["images"].pixels.shape == (3, 3, 64, 64)
     assert waiting_bytes(config) == 4 * 3 * 3 * 64 * 85
     assert measure_need(config, 1).bytes > 0
