@@ -41,8 +41,10 @@ def test_the_report_is_one_file_with_all_figures(run: Path) -> None:
     path = patchwise.report(run)
     assert path == run / "report.html"
     page = path.read_text(encoding="utf-8")
-    for name in ("scores", "curves", "matches", "views", "pca", "nearest", "clusters", "attention"):
+    names = ["views", "matches", "dispersion", "pca", "nearest", "clusters", "attention"]
+    for name in ["scores", "curves", *names]:
         assert f'<section id="{name}">' in page
+    assert "prototype-map" not in page
     assert "px that no training uses" in page
     assert "complete, 12 steps" in page
     assert len(page) < 3_000_000
@@ -58,12 +60,17 @@ def test_pictures_are_computed_once_and_anew_for_other_weights(run: Path) -> Non
     assert stamps(run) != before
 
 
-def test_a_run_of_filtered_backbones_is_shown(run: Path) -> None:
-    for name in ("initial", "backbone"):
+@pytest.mark.parametrize("filtered", [("initial", "backbone"), ("backbone",)])
+def test_a_run_of_filtered_backbones_is_shown(run: Path, filtered: tuple[str, ...]) -> None:
+    for name in filtered:
         vit = patchwise.load_backbone(run / f"{name}.safetensors")
         assert isinstance(vit, ViT)
         patchwise.save_backbone(FilteredViT(vit, prototypes=3), run / f"{name}.safetensors")
-    assert '<section id="pca">' in patchwise.report(run).read_text(encoding="utf-8")
+    page = patchwise.report(run).read_text(encoding="utf-8")
+    for name in ("dispersion", "pca", "prototypes", "prototype-map"):
+        assert f'<section id="{name}">' in page
+    widths = "32 channels before and 32" if len(filtered) == 2 else "16 channels before and 32"
+    assert widths in page
 
 
 def test_a_report_from_nothing_but_the_same_run_is_the_same(run: Path) -> None:

@@ -100,13 +100,14 @@ def _pairs(source: ImageSource, config: RunConfig, neighbours: NearestIds) -> Ga
     both = [*ids, *others]
     side_px = _side_px(source, config)
     names = tuple(_name(source, index) for index in both)
-    origin = f"those of the run itself, {side_px} px, drawn by seed {seed}"
+    origin = f"those of the run itself, {side_px} px from their middle, drawn by seed {seed}"
     shown = min(_SHOWN_PAIRS, len(ids))
     if isinstance(source, Scenes):
+        origin = f"synthetic scenes of the run itself, {side_px} px, drawn by seed {seed}"
         scenes = render_scenes(np.array(both), size_px=side_px, seed=source.seed)
         return _of_scenes(scenes, names, shown, origin, config.backbone.patch_px)
     images = [_middle(source.read(index), side_px) for index in both]
-    return Gallery(np.stack(images), names, shown, f"{origin}, from their middle")
+    return Gallery(np.stack(images), names, shown, origin)
 
 
 def _view_figures(source: ImageSource, config: RunConfig) -> list[Figure]:

@@ -80,10 +80,10 @@ def correspondences_figure(
     )
     facts = (
         f"Places are patches where CLS looked before training, drawn by seed, apart from each "
-        f"other. For each the patch of highest cosine of features in the neighbour is marked, and below "
-        f"it stand the cosines; before: of the weights that training began with, which its teacher "
-        f"began with too; after: of the student. Compare cosines within a state: in another space "
-        f"they have another scale. Numbers that fall on one patch share a mark. Means are over "
+        f"other. For each the patch of highest cosine of features in the neighbour is marked, and "
+        f"below stand the cosines; before: of the weights that training began with, which its "
+        f"teacher began with too; after: of the student. Compare cosines within a state: another "
+        f"space has another scale. Numbers that fall on one patch share a mark. Means are over "
         f"{int(foreground.sum())} such patches of {len(foreground)} pairs. {how} "
         f"Images: {gallery.origin}."
     )

@@ -13,6 +13,8 @@ from patchwise.pictures.attention import relative_attention
 from patchwise.pictures.figure import Figure, Line, Table
 from patchwise.pictures.gallery import Gallery, Seen
 
+_ROUNDING = 1e-9  # distances of features that are all alike
+
 
 @dataclass(frozen=True)
 class _Objects:
@@ -22,6 +24,7 @@ class _Objects:
     category: Int[Tensor, "B N"]
     pairs: tuple[str, str, str]  # of one instance, of one category, of two categories
     ratios: tuple[str, str]  # of the first, of the second pairs to the third
+    caution: str  # what the caption has to say besides
     how: str  # they are known
 
 
@@ -40,11 +43,15 @@ def dispersion_figure(gallery: Gallery, before: Seen, after: Seen) -> Figure | N
         for seen in (before, after)
     ]
     distances = [
-        tuple(float(getattr(state, name)) for state in states)
+        tuple(float(getattr(state, name).clamp(min=0)) for state in states)
         for name in ("within_instance", "within_class", "between_classes")
     ]
+    if not all(map(math.isfinite, distances[2])):
+        return None
     ratios = [
-        tuple(a / b if b > 0 else math.nan for a, b in zip(within, distances[2], strict=True))
+        tuple(
+            a / b if b > _ROUNDING else math.nan for a, b in zip(within, distances[2], strict=True)
+        )
         for within in distances[:2]
     ]
     labels = (*found.pairs, *found.ratios)
@@ -53,13 +60,16 @@ def dispersion_figure(gallery: Gallery, before: Seen, after: Seen) -> Figure | N
         for label, values in zip(labels, (*distances, *ratios), strict=True)
         if all(map(math.isfinite, values))
     ]
-    told = [line for line in lines if line.label in found.ratios]
-    if not told:
-        return None
+    told = [
+        f"{line.label}: {line.values[0]:.2f} before, {line.values[1]:.2f} after"
+        for line in lines
+        if line.label in found.ratios
+    ]
+    none = "There is no ratio here: all patches are alike, or no two belong together"
     caption = (
         f"Over-dispersed features scatter what belongs together nearly as far as what does not: "
         f"the ratios are near 1 then. The lower they are, the tighter objects hold together. "
-        f"{'; '.join(f'{line.label}: {_change(line)}' for line in told)}."
+        f"{'; '.join(told) or none}.{found.caution}"
     )
     facts = (
         f"Mean distances, 1 - cosine, over all pairs of {int(kept.sum())} patches in "
@@ -68,10 +78,6 @@ def dispersion_figure(gallery: Gallery, before: Seen, after: Seen) -> Figure | N
     )
     table = Table("Mean distance", ("before", "after"), tuple(lines))
     return Figure("dispersion", "Over-dispersion", caption, facts, (), table=table)
-
-
-def _change(line: Line) -> str:
-    return f"{line.values[0]:.2f} before, {line.values[1]:.2f} after"
 
 
 def _known(gallery: Gallery) -> _Objects | None:
@@ -89,6 +95,7 @@ def _known(gallery: Gallery) -> _Objects | None:
             "Ratio within objects to between categories",
             "Ratio within categories to between categories",
         ),
+        caution="",
         how="Objects are known by their masks: a patch is that of an object which covers at least "
         "half of it; other patches are left out.",
     )
@@ -109,9 +116,10 @@ def _looked_at(before: Seen, after: Seen) -> _Objects:
             "Two foreground patches of different images",
         ),
         ratios=("Ratio within images to between images", ""),
-        how=f"What the images show is not known. What CLS looks at is taken for one object of each "
-        f"image: the fewest patches that hold 60% of its attention, the mean of all heads before "
-        f"and after, so that both are measured on the same patches, "
-        f"{float(mask.float().mean()):.0%} of all. These may be several objects, or parts of the "
-        f"ground, and images with like objects count as different: take the ratio as a hint.",
+        caution=" Objects are not known here: what CLS looks at in an image is taken for one.",
+        how=f"Of each image, the fewest patches that hold 60% of the attention of CLS are taken "
+        f"for one object: of the mean of all heads before and after, so that both are measured on "
+        f"the same patches, {float(mask.float().mean()):.0%} of all. These may be several objects, "
+        f"or parts of the ground, and images with like objects count as different: take the ratio "
+        f"as a hint.",
     )
