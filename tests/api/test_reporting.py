@@ -14,6 +14,7 @@ from patchwise.data.synthetic import render_scenes
 from patchwise.errors import CheckpointError, DataError
 from patchwise.models.filtered_vit import FilteredViT
 from patchwise.models.vit import ViT
+from tests.small_runs import small_vit
 from tests.test_cli import TINY
 
 # A file name can hold anything but a slash and a NUL.
@@ -130,6 +131,28 @@ def test_dino_has_no_figure_of_matched_patches(tmp_path: Path) -> None:
     page = patchwise.report(tmp_path / "run").read_text(encoding="utf-8")
     assert 'id="matches"' not in page
     assert 'id="views"' in page
+
+
+def test_a_run_of_cotap_shows_prototypes_and_correspondences(tmp_path: Path) -> None:
+    """From its own folder: views of teacher and student, neighbours, a filter at the end."""
+    patchwise.save_backbone(small_vit(), tmp_path / "vit.safetensors")
+    settings = {
+        "method.views.local_count": 1, "method.views.local_px": 32, "method.head_hidden_dim": 16,
+        "train.batch": 4, "train.epochs": 1, "train.precision": "float32",
+    }  # fmt: skip
+    patchwise.train(
+        "scenes:12",
+        out=tmp_path / "run",
+        recipe="cotap-small",
+        init=tmp_path / "vit.safetensors",
+        settings=settings,
+        quiet=True,
+    )
+    page = patchwise.report(tmp_path / "run").read_text(encoding="utf-8")
+    for name in ("dispersion", "prototypes", "prototype-map", "correspondences"):
+        assert f'<section id="{name}">' in page
+    assert "as the teacher sees it" in page
+    assert "32 channels before and 64 after" in page
 
 
 def test_a_log_that_ends_in_half_a_line_is_read(run: Path) -> None:

@@ -5,11 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from patchwise.api.nearby import read_kept
 from patchwise.api.picturing import run_figures
 from patchwise.api.validation import read_evaluations
+from patchwise.data.reader import NearestIds
 from patchwise.data.source import ImageSource, open_source
 from patchwise.errors import CheckpointError, DataError
 from patchwise.files import write_text
+from patchwise.methods import METHODS
 from patchwise.models.weights import load_backbone
 from patchwise.pictures.figure import Figure
 from patchwise.pictures.storage import read_figures, write_figures
@@ -95,9 +98,19 @@ def _figures(folder: RunFolder, record: RunRecord, source: ImageSource) -> list[
     figures = read_figures(pictures, source=key)
     if figures is None:
         before, after = (load_backbone(path).eval() for path in (folder.initial, folder.backbone))
-        figures = run_figures(record.config, source, before, after)
+        neighbours = _neighbours(folder, record, source)
+        figures = run_figures(record.config, source, before, after, neighbours=neighbours)
         write_figures(figures, pictures, source=key)
     return figures
+
+
+def _neighbours(folder: RunFolder, record: RunRecord, source: ImageSource) -> NearestIds | None:
+    """Return the neighbours that the run's folder keeps of its images; None: it has none.
+
+    Where a method wants several sets of images, ``data`` is the first one.
+    """
+    wanted = METHODS[record.config.method.name].inputs[0]
+    return read_kept(folder, wanted.name, source).ids if wanted.neighbours else None
 
 
 def _key(folder: RunFolder, record: RunRecord) -> str:

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from patchwise.augment.multicrop import GLOBAL_VIEWS, MultiCropViews, make_multicrop
 from patchwise.augment.overlapping_views import make_overlapping_views
 from patchwise.configs.methods import MethodConfig, PWSelfConfig
-from patchwise.configs.views import OverlappingViewsConfig
+from patchwise.configs.views import OverlappingViewsConfig, ViewsConfig
 from patchwise.pictures.figure import Figure, Row
 from patchwise.pictures.matches import matches_figure
 from patchwise.pictures.view_tiles import boxes_tile, view_tile
 from patchwise.types import ImageBatch
-
-_DRAWN = "These are the draws of the first epoch with the settings and the seed given."
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,8 @@ def view_figures(
             f"The teacher sees the two global views without colour changes; the student sees them "
             f"and the local ones, each recoloured. None is mirrored. The global views have at "
             f"least {method.views.global_overlap_frac:.0%} of the image in common, and each local "
-            f"view at least {method.views.local_overlap_frac:.0%} with both of them."
+            f"view at least {method.views.local_overlap_frac:.0%} with both of them. "
+            f"They are drawn by the rules of training and the seed given."
         )
         return [views_figure(batch, names, states, most_local=most_local, facts=facts)]
     views = training_views(batch, method, patch_px=patch_px, seed=seed)
@@ -66,7 +65,8 @@ def view_figures(
         )
     facts = (
         f"Each view is shown after cropping, mirroring and colour changes of the whole; "
-        f"{recoloured}."
+        f"{recoloured}. These are the draws of the first epoch with the settings and the seed "
+        f"given."
     )
     figures = [views_figure(batch, names, states, most_local=most_local, facts=facts)]
     if isinstance(method, PWSelfConfig) and method.matching != "none":
@@ -89,7 +89,9 @@ def training_views(
     colour = None
     if recoloured and isinstance(method, PWSelfConfig) and method.recolour_patches:
         colour = method.patch_colour
-    return make_multicrop(batch, method.views, patch_colour=colour, patch_px=patch_px, seed=seed)
+    views = method.views
+    assert isinstance(views, ViewsConfig), "see `overlapping_views` for others"
+    return make_multicrop(batch, views, patch_colour=colour, patch_px=patch_px, seed=seed)
 
 
 def overlapping_views(
@@ -148,5 +150,5 @@ def views_figure(
     )
     left_out = len(crops) - most
     more = f" Of {left_out} more local views only the boxes are shown." if left_out else ""
-    how = f"{facts}{more} {_DRAWN} g: global view, l: local view."
+    how = f"{facts}{more} g: global view, l: local view."
     return Figure("views", "Views of an image", caption, how, tuple(rows), wide=True)
