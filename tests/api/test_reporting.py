@@ -14,6 +14,7 @@ from patchwise.data.synthetic import render_scenes
 from patchwise.errors import CheckpointError, DataError
 from patchwise.models.filtered_vit import FilteredViT
 from patchwise.models.vit import ViT
+from tests.small_runs import small_vit
 from tests.test_cli import TINY
 
 # A file name can hold anything but a slash and a NUL.
@@ -41,8 +42,10 @@ def test_the_report_is_one_file_with_all_figures(run: Path) -> None:
     path = patchwise.report(run)
     assert path == run / "report.html"
     page = path.read_text(encoding="utf-8")
-    for name in ("scores", "curves", "matches", "views", "pca", "nearest", "clusters", "attention"):
+    names = ["views", "matches", "dispersion", "pca", "nearest", "clusters", "attention"]
+    for name in ["scores", "curves", *names]:
         assert f'<section id="{name}">' in page
+    assert "prototype-map" not in page
     assert "px that no training uses" in page
     assert "complete, 12 steps" in page
     assert len(page) < 3_000_000
@@ -58,12 +61,17 @@ def test_pictures_are_computed_once_and_anew_for_other_weights(run: Path) -> Non
     assert stamps(run) != before
 
 
-def test_a_run_of_filtered_backbones_is_shown(run: Path) -> None:
-    for name in ("initial", "backbone"):
+@pytest.mark.parametrize("filtered", [("initial", "backbone"), ("backbone",)])
+def test_a_run_of_filtered_backbones_is_shown(run: Path, filtered: tuple[str, ...]) -> None:
+    for name in filtered:
         vit = patchwise.load_backbone(run / f"{name}.safetensors")
         assert isinstance(vit, ViT)
         patchwise.save_backbone(FilteredViT(vit, prototypes=3), run / f"{name}.safetensors")
-    assert '<section id="pca">' in patchwise.report(run).read_text(encoding="utf-8")
+    page = patchwise.report(run).read_text(encoding="utf-8")
+    for name in ("dispersion", "pca", "prototypes", "prototype-map"):
+        assert f'<section id="{name}">' in page
+    widths = "32 channels before and 32" if len(filtered) == 2 else "16 channels before and 32"
+    assert widths in page
 
 
 def test_a_report_from_nothing_but_the_same_run_is_the_same(run: Path) -> None:
@@ -123,6 +131,28 @@ def test_dino_has_no_figure_of_matched_patches(tmp_path: Path) -> None:
     page = patchwise.report(tmp_path / "run").read_text(encoding="utf-8")
     assert 'id="matches"' not in page
     assert 'id="views"' in page
+
+
+def test_a_run_of_cotap_shows_prototypes_and_correspondences(tmp_path: Path) -> None:
+    """From its own folder: views of teacher and student, neighbours, a filter at the end."""
+    patchwise.save_backbone(small_vit(), tmp_path / "vit.safetensors")
+    settings = {
+        "method.views.local_count": 1, "method.views.local_px": 32, "method.head_hidden_dim": 16,
+        "train.batch": 4, "train.epochs": 1, "train.precision": "float32",
+    }  # fmt: skip
+    patchwise.train(
+        "scenes:12",
+        out=tmp_path / "run",
+        recipe="cotap-small",
+        init=tmp_path / "vit.safetensors",
+        settings=settings,
+        quiet=True,
+    )
+    page = patchwise.report(tmp_path / "run").read_text(encoding="utf-8")
+    for name in ("dispersion", "prototypes", "prototype-map", "correspondences"):
+        assert f'<section id="{name}">' in page
+    assert "as the teacher sees it" in page
+    assert "32 channels before and 64 after" in page
 
 
 def test_a_log_that_ends_in_half_a_line_is_read(run: Path) -> None:

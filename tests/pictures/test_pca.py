@@ -33,6 +33,47 @@ def test_swapping_before_and_after_swaps_the_colours() -> None:
     torch.testing.assert_close(one.after, other.before)
 
 
+def test_a_space_of_another_width_that_says_the_same_has_the_same_colours() -> None:
+    """Turned, mirrored, twice as wide: nothing between patches has changed."""
+    turn = torch.linalg.qr(torch.randn(12, 12, generator=torch.Generator().manual_seed(3))).Q
+    wide = torch.cat([features(0), torch.zeros(8, 16, 6)], dim=-1) @ turn
+    colours = shared_colours(features(0), wide)
+    torch.testing.assert_close(colours.before, colours.after, atol=1e-4, rtol=0)
+    assert colours.share_before == pytest.approx(colours.share_after)
+
+
+def test_each_space_is_shown_by_its_own_directions() -> None:
+    """What only one of them tells apart is seen there, though the other has three directions."""
+    part = torch.arange(16) % 2
+    planted = torch.cat([torch.zeros(8, 16, 6), 5 * torch.eye(2)[part].expand(8, -1, -1)], dim=-1)
+    wide = planted + 0.01 * torch.randn(8, 16, 8, generator=torch.Generator().manual_seed(5))
+    colours = shared_colours(features(1), wide)
+    apart = colours.after[:, part == 0].mean(dim=(0, 1)) - colours.after[:, part == 1].mean((0, 1))
+    assert float(apart.abs().max()) > 0.2
+    assert colours.share_after > 0.99
+    assert colours.share_before < 0.99
+
+
+def test_few_changed_patches_leave_the_colours_of_the_others() -> None:
+    changed = features(0).clone()
+    changed[0, :4] = -changed[0, :4]
+    colours = shared_colours(features(0), changed)
+    apart = (colours.before - colours.after).abs()
+    assert float(apart[1:].max()) < 0.1
+    assert float(apart[0, :4].mean()) > 0.15
+
+
+def test_red_is_what_varies_most() -> None:
+    colours = shared_colours(features(0), features(0)).after
+    spread = (colours - colours.mean(dim=(0, 1))).square().mean(dim=(0, 1))
+    assert colours.amax() == 1
+    assert colours.amin() == 0
+    first = (features(0) - features(0).mean(dim=1, keepdim=True))[..., 0].flatten()
+    along = torch.corrcoef(torch.stack([first, colours[..., 0].flatten()]))[0, 1].abs()
+    assert float(along) > 0.9
+    assert float(spread.min()) > 0
+
+
 def test_a_rotation_of_both_changes_no_colour_but_its_direction() -> None:
     """The basis follows the features, whatever the axes; each colour may be reversed."""
     turn = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(3))).Q
@@ -75,9 +116,15 @@ def test_the_figure_shows_each_image_before_and_after() -> None:
     for row in figure.rows:
         assert (row.tiles[1].pixels == row.tiles[2].pixels).all()
     assert "before and 100% after" not in figure.facts
+    assert "8 channels before and 8 after" in figure.facts
+
+
+def test_the_widths_are_told() -> None:
+    wide = dataclasses.replace(seen(), patches=torch.cat([seen().patches] * 2, dim=-1))
+    assert "8 channels before and 16 after" in pca_figure(gallery(), seen(), wide).facts
 
 
 @pytest.mark.bad_input
-def test_spaces_of_different_width_are_refused() -> None:
-    with pytest.raises(ShapeError, match="same shape"):
-        shared_colours(torch.rand(2, 3, 4), torch.rand(2, 3, 5))
+def test_features_of_other_patches_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"after must have shape \(2, 3, any\), got \(2, 4, 4\)"):
+        shared_colours(torch.rand(2, 3, 4), torch.rand(2, 4, 4))

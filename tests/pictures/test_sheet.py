@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from patchwise.pictures.figure import Figure, Row, Tile
+from patchwise.pictures.figure import Figure, Line, Row, Table, Tile
 from patchwise.pictures.sheet import draw_sheet
 
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 0, 255)]
@@ -25,3 +25,13 @@ def test_words_are_drawn_and_wrapped() -> None:
     assert len(long) > len(short)
     assert long.shape[1] == short.shape[1]
     assert (draw_sheet([figure("a")]) != draw_sheet([figure("b")])).any()
+
+
+def test_tables_are_there_as_words() -> None:
+    def sheet(*values: float) -> np.ndarray:
+        table = Table("head", ("a", "b"), (Line("one", values), Line("two", (0.5, 0.5))))
+        return draw_sheet([Figure("name", "Title", "caption", "facts", (), table=table)])
+
+    assert len(sheet(0.1, 0.2)) > len(draw_sheet([Figure("name", "Title", "caption", "f", ())]))
+    assert (sheet(0.1, 0.2) != sheet(0.1, 0.3)).any()
+    assert (sheet(0.1, 0.2) != sheet(0.3, 0.2)).any()

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from patchwise.errors import DataError
-from patchwise.pictures.figure import Figure, Row, Scale, Swatch, Tile
+from patchwise.pictures.figure import Figure, Line, Row, Scale, Swatch, Table, Tile
 from patchwise.pictures.storage import encode_png, read_figures, write_figures
 
 HOSTILE = '<script>alert(1)</script>"\n\u202e.png'
@@ -19,7 +19,14 @@ def figure(name: str = "one") -> Figure:
     tiles = (Tile(pixels, HOSTILE, "alt", coarse=True), Tile(255 - pixels, "b", "alt"))
     scale = Scale(("#000000", "#ffffff"), "0", "1", "light")
     return Figure(
-        name, "Title", "caption", "facts", (Row(HOSTILE, tiles),), (Swatch("#123456", "x"),), scale
+        name,
+        "Title",
+        "caption",
+        "facts",
+        (Row(HOSTILE, tiles),),
+        (Swatch("#123456", "x"),),
+        scale,
+        table=Table("head", ("a", "b"), (Line(HOSTILE, (0.1, 2 / 3)),)),
     )
 
 
@@ -30,6 +37,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert [f.name for f in found] == ["one", "two"]
     for wanted, got in zip([figure("one"), figure("two")], found, strict=True):
         assert (wanted.swatches, wanted.scale, wanted.facts) == (got.swatches, got.scale, got.facts)
+        assert wanted.table == got.table
         for tile, same in zip(wanted.rows[0].tiles, got.rows[0].tiles, strict=True):
             assert (tile.pixels == same.pixels).all()
             assert (tile.label, tile.alt, tile.coarse) == (same.label, same.alt, same.coarse)

@@ -14,7 +14,7 @@ from patchwise.eval.results import (
     SegmentationResult,
 )
 from patchwise.features.subject import ModelIdentity
-from patchwise.pictures.figure import Figure, Row, Scale, Swatch, Tile
+from patchwise.pictures.figure import Figure, Line, Row, Scale, Swatch, Table, Tile
 from patchwise.reporting.record import RunRecord
 from tests.small_runs import run_config
 
@@ -109,8 +109,11 @@ def figures() -> list[Figure]:
         Row(name, (Tile(noise, "image", f"alt of {name}"), Tile(flat, name, "map", coarse=True)))
         for name in HOSTILE
     )
+    lines = (Line(HOSTILE[0], (0.25, 0.125)), Line("ratio", (0.5, 0.0)))
+    table = Table("Distance", ("before", "after"), lines)
     scale = Scale(("#000000", "#ffffff"), "0", "1", "attention")
     return [
         Figure("views", "Views", "caption", "facts", rows, wide=True),
+        Figure("dispersion", "Table", "caption", "facts", (), table=table),
         Figure("pca", "Colours", HOSTILE[0], "f", rows, (Swatch("#e69f00", "group 1"),), scale),
     ]

@@ -137,3 +137,16 @@ def test_scores_that_read_alike_are_both_the_best() -> None:
     evaluations = (knn("a", 0.30001), knn("b", 0.30002), knn("c", 0.2))
     page = run_page(record(evaluations=evaluations), [])
     assert page.count('<td class="best">30.0</td>') == 2
+
+
+def test_a_table_has_numbers_and_bars_on_one_scale() -> None:
+    page = figures_page("t", figures(), "s")
+    section = page[page.index('<section id="dispersion">') :]
+    section = section[: section.index("</section>")]
+    numbers = re.findall(r"<td>([0-9.]+)<span", section)
+    assert numbers == ["0.25", "0.12", "0.50", "0.00"]
+    widths = [float(width) for width in re.findall(r"width:([0-9.]+)em", section)]
+    assert widths == [3.0, 1.5, 6.0, 0.0]
+    assert 'class="rows' not in section
+    columns = re.findall(r'<th scope="col">(\w+)</th>', section)
+    assert columns == ["Distance", "before", "after"]

@@ -55,7 +55,7 @@ def attention_figure(gallery: Gallery, before: Seen, after: Seen) -> Figure:
                     f"Attention of CLS over {name} {state} training, {label}: "
                     f"at most {float(one.max()):.1f} times the mean."
                 )
-                tiles.append(Tile(pixels, label, alt, coarse=True))
+                tiles.append(Tile(pixels, label, alt))
             rows.append(Row(f"{name}, {state}", tuple(tiles)))
     scale = Scale(HEAT, "0", f"{top:.1f}", "attention to a patch, in multiples of an even spread")
     spread = [f"{_effective(values):.0%}" for _, values, _ in states]

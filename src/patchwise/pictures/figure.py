@@ -1,4 +1,4 @@
-"""What a picture is: images in rows, and every word that is needed to read them."""
+"""What a picture is: images in rows, numbers, and every word that is needed to read them."""
 
 from dataclasses import dataclass
 
@@ -43,6 +43,28 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class Line:
+    """Numbers of a table that are to be compared with each other."""
+
+    label: str
+    values: tuple[float, ...]  # one a column; finite and not negative
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers, each with a bar; all bars are on one scale."""
+
+    head: str  # of the labels
+    columns: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+    def share(self, value: float) -> float:
+        """Return the length of the bar of a value, as a share of the longest one."""
+        longest = max(v for line in self.lines for v in line.values)
+        return value / longest if longest > 0 else 0.0
+
+
+@dataclass(frozen=True)
 class Figure:
     """A picture with its words. ``name`` is its address: lower case, letters and dashes."""
 
@@ -54,3 +76,4 @@ class Figure:
     swatches: tuple[Swatch, ...] = ()
     scale: Scale | None = None
     wide: bool = False  # its images need room: two beside each other on a phone, not more
+    table: Table | None = None

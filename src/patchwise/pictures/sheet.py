@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from patchwise.pictures.drawing import Pixels, fit
-from patchwise.pictures.figure import Figure, Row, Tile
+from patchwise.pictures.figure import Figure, Row, Table, Tile
 
 _GAP = 14
 _TITLE_PX, _TEXT_PX, _LABEL_PX = 24, 16, 15
@@ -27,11 +27,23 @@ def draw_sheet(figures: Sequence[Figure], *, tile_px: int = 240, columns: int = 
     for figure in figures:
         blocks.append(_text(figure.title, width, _TITLE_PX, _INK))
         blocks.append(_text(figure.caption, width, _TEXT_PX, _INK))
+        blocks += [_text(line, width, _TEXT_PX, _INK) for line in _in_words(figure.table)]
         for row in figure.rows:
             blocks.append(_text(row.label, width, _TEXT_PX, _INK))
             blocks += [_strip(part, width, tile_px) for part in _parts(row, columns)]
         blocks.append(_text(figure.facts, width, _LABEL_PX, _MUTED))
     return np.concatenate([np.concatenate([block, _blank(_GAP, width)]) for block in blocks])
+
+
+def _in_words(table: Table | None) -> list[str]:
+    """Return a table as lines of text."""
+    if table is None:
+        return []
+    return [
+        f"{line.label}: "
+        + ", ".join(f"{c} {v:.2f}" for c, v in zip(table.columns, line.values, strict=True))
+        for line in table.lines
+    ]
 
 
 def _parts(row: Row, columns: int) -> list[Sequence[Tile]]:

@@ -13,10 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from patchwise.errors import DataError
 from patchwise.files import atomic_path, write_text
-from patchwise.pictures.figure import Figure, Row, Scale, Swatch, Tile
+from patchwise.pictures.figure import Figure, Row, Scale, Swatch, Table, Tile
 
 INDEX = "pictures.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,7 @@ class _StoredFigure:
     swatches: tuple[Swatch, ...]
     scale: Scale | None
     wide: bool
+    table: Table | None
 
 
 @dataclasses.dataclass(frozen=True)
