@@ -7,7 +7,7 @@ NAME is a function of `patchwise.api.training`, ARGUMENTS are its arguments as J
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,10 @@ def main() -> None:
     from patchwise.api.training import forecast_training, train  # noqa: PLC0415 - they start this
 
     name, text = sys.argv[1:]
-    calls = {"train": train, "forecast_training": forecast_training}
+    calls: dict[str, Callable[..., object]] = {
+        "train": train,
+        "forecast_training": forecast_training,
+    }
     try:
         calls[name](**json.loads(text))
     except PatchwiseError as error:

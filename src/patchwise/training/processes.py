@@ -16,11 +16,9 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from lightning_fabric.plugins.environments import (
-    ClusterEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from patchwise.environment import usable_cores
 from patchwise.errors import ConfigError, DataError, TrainingError
@@ -43,7 +41,7 @@ class Processes:
         """Whether this is the process that writes."""
         return self.rank == 0
 
-    def exchange(self, value: Any) -> list[Any]:
+    def exchange(self, value: Any) -> list[Any]:  # noqa: ANN401 - what JSON can hold
         """Return the values of all processes, in order of rank: what JSON can hold."""
         if self.size == 1:
             return [value]
@@ -90,7 +88,7 @@ class Processes:
         if self.first:
             try:
                 result = act()
-            except Exception as caught:  # noqa: BLE001 - the others must know
+            except Exception as caught:  # the others must know
                 error = caught
         told = self.exchange([describe(error), result])
         self.raise_any(error, [told[0][0]])
