@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -127,11 +127,12 @@ def talk() -> dict[str, Any]:
         "mean": processes.mean({"a": float(rank), "b": 0.1}),
         "first": processes.from_first(lambda: rank + 10),
     }
-    for name, act in {
+    acts: dict[str, Callable[[], object]] = {
         "require": lambda: processes.require(DataError("of 1") if rank == 1 else None),
         "require other": lambda: processes.require(OSError("disk") if rank == 1 else None),
         "fail": lambda: processes.from_first(fail),
-    }.items():
+    }
+    for name, act in acts.items():
         try:
             act()
         except (PatchwiseError, OSError) as error:
