@@ -17,6 +17,8 @@ from patchwise.methods import METHODS
 from patchwise.models.backbone import Backbone
 from patchwise.training.folder import RunFolder
 from patchwise.training.plan import Plan
+from patchwise.training.processes import here
+from patchwise.training.run import Refresh
 
 Say = Callable[[str], None]
 
@@ -37,36 +39,54 @@ def find_nearby(
     return _find(plan, subject, None if cache is None else Path(cache).expanduser(), say)
 
 
-def find_again(plan: Plan, backbone: Backbone, say: Say) -> dict[str, Neighbours]:
-    """Find them by the features of the backbone that is trained."""
-    return _find(plan, Subject(backbone, ModelIdentity("the student", None)), None, say)
-
-
-def write_nearby(found: Mapping[str, Neighbours], plan: Plan, folder: RunFolder) -> None:
-    """Keep the neighbours of each input in the run's folder."""
+def write_nearby(
+    found: Mapping[str, Neighbours], plan: Plan, folder: RunFolder, *, step: int = 0
+) -> None:
+    """Keep the neighbours of each input in the run's folder, those from a step on."""
     for name, nearby in found.items():
-        source = plan.sources[name]
-        write_neighbours(nearby, folder.neighbours(name), found_by=source.fingerprint())
+        path = folder.neighbours(name, step)
+        write_neighbours(nearby, path, found_by=plan.sources[name].fingerprint())
 
 
-def read_nearby(plan: Plan, folder: RunFolder) -> dict[str, NearestIds]:
+def read_nearby(plan: Plan, folder: RunFolder, *, step: int = 0) -> dict[str, NearestIds]:
     """Return the neighbours that the run's folder keeps, of each input that wants some.
 
     Raises:
         CheckpointError: They are missing or damaged.
     """
-    return {name: read_kept(folder, name, plan.sources[name]).ids for name in plan.neighbours}
+    return {
+        name: read_kept(folder.neighbours(name, step), plan.sources[name]).ids
+        for name in plan.neighbours
+    }
 
 
-def read_kept(folder: RunFolder, name: str, source: ImageSource) -> Neighbours:
-    """Return the neighbours that a run's folder keeps for an input."""
-    path = folder.neighbours(name)
+def read_kept(path: Path, source: ImageSource) -> Neighbours:
+    """Return the neighbours of a run's images from a file in its folder."""
     try:
         return read_neighbours(path, found_by=source.fingerprint())
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"train: {path} must hold the neighbours of the run, got {error}; begin a new run"
         ) from error
+
+
+def refresher(plan: Plan, folder: RunFolder, say: Say) -> Refresh:
+    """Return what finds the neighbours anew as a run goes on, by the backbone that is trained.
+
+    They are kept in the run's folder, for a run that goes on after a stop.
+    """
+
+    def refresh(step: int, backbone: Backbone | None) -> dict[str, NearestIds]:
+        def search() -> None:
+            there = all(folder.neighbours(name, step).exists() for name in plan.neighbours)
+            if backbone is not None and not there:
+                student = Subject(backbone, ModelIdentity(f"the student of step {step}", None))
+                write_nearby(_find(plan, student, None, say), plan, folder, step=step)
+
+        here().on_first(search)
+        return read_nearby(plan, folder, step=step)
+
+    return refresh
 
 
 def _find(plan: Plan, subject: Subject, cache: Path | None, say: Say) -> dict[str, Neighbours]:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from patchwise.api.member import member_command
-from patchwise.api.nearby import find_nearby, read_nearby, write_nearby
+from patchwise.api.nearby import find_nearby, read_nearby, refresher, write_nearby
 from patchwise.api.planning import Images, Request, Settings, fitted, new_plan, resumed_plan
 from patchwise.api.validation import is_scored, open_validation, read_evaluations, score_table
 from patchwise.configs.loader import read_settings
@@ -132,7 +132,8 @@ def _train(  # noqa: PLR0913 - as `train`
         here().on_first(begin)
     quick = None if validation is None else validation.quick
     plan = replace(plan, neighbours=read_nearby(plan, folder))
-    result = execute(plan, folder, validate=quick, console=console)
+    refresh = refresher(plan, folder, console.print)
+    result = execute(plan, folder, validate=quick, refresh=refresh, console=console)
     _say_how_it_ended(result, data, console)
     if not result.complete:
         return result

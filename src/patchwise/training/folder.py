@@ -54,9 +54,9 @@ class RunFolder:
         """The backbone as of the last checkpoint or the end."""
         return self.path / "backbone.safetensors"
 
-    def neighbours(self, name: str) -> Path:
-        """The neighbours of the images of an input."""
-        return self.path / f"neighbours-{name}.safetensors"
+    def neighbours(self, name: str, step: int = 0) -> Path:
+        """The neighbours of the images of an input, from a step on."""
+        return self.path / f"neighbours-{name}-{step:09}.safetensors"
 
     @property
     def version(self) -> Path:

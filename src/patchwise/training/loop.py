@@ -182,17 +182,20 @@ class Saving:
     export: Callable[[Backbone], None]
 
 
-def fit(training: Training, stream: Stream, observers: Observers, saving: Saving) -> bool:
-    """Train until the last step, or until a stop is requested.
+def fit(
+    training: Training, stream: Stream, observers: Observers, saving: Saving, *, until: int
+) -> bool:
+    """Train until a step, or until a stop is requested.
 
     Args:
-        training: Where to begin; is at its end afterwards.
+        training: Where to begin; is where it was left afterwards.
         stream: Batches from step ``training.done`` on.
         observers: Log, display, stop request, count of bad images, validation.
         saving: Where checkpoints go.
+        until: Optimiser steps that are to be done in the end, of the whole run.
 
     Returns:
-        Whether the run is complete. Either way a checkpoint of the last step is there.
+        Whether they are. Either way a checkpoint of the last step is there.
 
     Raises:
         DataError: Images cannot be read any more; a checkpoint of the last step is there.
@@ -202,7 +205,7 @@ def fit(training: Training, stream: Stream, observers: Observers, saving: Saving
     health = HealthWatch(training.config, observers.log.lines())
     watch = Stopwatch(batch=config.batch, total=training.total_steps)
     saved_at = -1
-    while training.done < training.total_steps and not observers.stopped():
+    while training.done < until and not observers.stopped():
         before = time.perf_counter()
         try:
             batch = next(stream)
@@ -229,7 +232,7 @@ def fit(training: Training, stream: Stream, observers: Observers, saving: Saving
             watch.restart()
     if saved_at != training.done:
         _save(training, saving, observers.bad_images)
-    return training.done == training.total_steps
+    return training.done == until
 
 
 def log_scores(training: Training, observers: Observers) -> None:

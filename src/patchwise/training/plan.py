@@ -1,11 +1,12 @@
 """From settings to something that can be trained: checks, initial weights, method, forecast."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 
+from patchwise.configs.cotap import CoTAPConfig
 from patchwise.configs.run import RunConfig
 from patchwise.data.bad_images import BadImages
 from patchwise.data.images import ResizeRule
@@ -56,6 +57,13 @@ class Plan:
     def steps_per_epoch(self) -> int:
         """Optimiser steps an epoch; images that do not fill a last batch wait for the next."""
         return min(len(source) for source in self.sources.values()) // self.config.train.batch
+
+    @property
+    def refresh_steps(self) -> int:
+        """Optimiser steps between two searches for neighbours; 0: none follows the first."""
+        method = self.config.method
+        epochs = method.refresh_neighbours_epochs if isinstance(method, CoTAPConfig) else 0.0
+        return max(1, round(epochs * self.steps_per_epoch)) if epochs else 0
 
     @property
     def total_steps(self) -> int:
@@ -171,7 +179,7 @@ def open_stream(
     start_step: int,
     say: Say,
     residences: Mapping[str, Residence] | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Yield the batches of a run from a step on, without end: this process's part of each.
 
     All processes count the bad images of all, and where one cannot go on, none does.

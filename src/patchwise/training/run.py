@@ -4,13 +4,14 @@ import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from rich.console import Console
 
 from patchwise.data.bad_images import BadImages
+from patchwise.data.reader import NearestIds
 from patchwise.environment import peak_bytes
 from patchwise.errors import CheckpointError
 from patchwise.files import remove_leftovers, write_text
@@ -37,6 +38,7 @@ from patchwise.training.processes import here
 from patchwise.training.progress import ProgressDisplay
 
 Validate = Callable[[Backbone], dict[str, float]]
+Refresh = Callable[[int, Backbone | None], Mapping[str, NearestIds]]
 RESULTS_FORMAT = 1
 BEFORE_ANY = -1  # the step of a log that begins anew
 
@@ -59,7 +61,12 @@ class TrainResult:
 
 
 def execute(
-    plan: Plan, folder: RunFolder, *, validate: Validate | None, console: Console
+    plan: Plan,
+    folder: RunFolder,
+    *,
+    validate: Validate | None,
+    refresh: Refresh | None = None,
+    console: Console,
 ) -> TrainResult:
     """Train a plan in its folder from the newest checkpoint there, or from the beginning.
 
@@ -69,6 +76,9 @@ def execute(
         plan: With its precision resolved.
         folder: Already created.
         validate: Scores a backbone; called before, during and after training.
+        refresh: Returns the neighbours from a step on, by the backbone of that step in eval mode.
+            Called whenever `Plan.refresh_steps` are done; and when a run goes on after that step,
+            then without a backbone: it has been called before. None: neighbours stay the plan's.
         console: Where progress is shown.
     """
     precision = plan.config.train.precision
@@ -85,20 +95,44 @@ def execute(
             observers = Observers(log, display, stop, bad_images, validate)
             if training.done == 0:
                 log_scores(training, observers)
-            stream = open_stream(
-                plan,
-                bad_images,
-                start_step=training.done,
-                say=console.print,
-                residences=find_residences(plan, console.print),
-            )
             export = functools.partial(save_backbone, path=folder.backbone)
-            complete = fit(training, stream, observers, Saving(folder.checkpoints, export))
+            saving = Saving(folder.checkpoints, export)
+            complete = False
+            for now, until in _stretches(plan, training, refresh):
+                stream = open_stream(
+                    now,
+                    bad_images,
+                    start_step=training.done,
+                    say=console.print,
+                    residences=find_residences(now, console.print),
+                )
+                with closing(stream):
+                    complete = fit(training, stream, observers, saving, until=until)
+                if not complete:
+                    break
         summary = functools.partial(summarise, training, bad_images, folder)
         result = TrainResult(**here().from_first(lambda: asdict(summary())))
         if complete:
             here().on_first(lambda: write_results(result, folder))
     return result
+
+
+def _stretches(
+    plan: Plan, training: Training, refresh: Refresh | None
+) -> Iterator[tuple[Plan, int]]:
+    """Yield what to train and until which step, from where the training is on."""
+    every = plan.refresh_steps if refresh is not None else 0
+    while True:
+        begun = training.done // every * every if every else 0
+        until = min(training.total_steps, begun + every) if every else training.total_steps
+        now = plan
+        if refresh is not None and begun:
+            training.method.eval()
+            backbone = training.method.backbone if begun == training.done else None
+            now = replace(plan, neighbours=refresh(begun, backbone))
+        yield now, until
+        if training.done == training.total_steps:
+            return
 
 
 def restore(
