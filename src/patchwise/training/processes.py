@@ -75,7 +75,7 @@ class Processes:
             if other is not None:
                 kind, text = other
                 if kind == DataError.__name__:
-                    raise DataError(f"train: process {rank} must have its images, got: {text}")
+                    raise DataError(f"train: process {rank} must have its images, got {text}")
                 raise TrainingError(f"train: process {rank} must go on, got {kind}: {text}")
 
     def from_first(self, act: Callable[[], Result]) -> Result:
