@@ -85,6 +85,9 @@ def train(  # noqa: PLR0913 - one parameter an option
         typer.Option(help="Memory that must suffice, such as 8GiB: chooses how a step is made."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    processes: Annotated[
+        int, typer.Option(help="On this machine, each with a part of every batch and its own GPU.")
+    ] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print settings and forecast, and stop there.")
     ] = False,
@@ -107,6 +110,7 @@ def train(  # noqa: PLR0913 - one parameter an option
             settings=changes,
             config=config,
             fit=fit,
+            processes=processes,
         )
         typer.echo(dump_toml(resolved))
         return
@@ -125,6 +129,7 @@ def train(  # noqa: PLR0913 - one parameter an option
         val=val,
         fit=fit,
         resume=resume,
+        processes=processes,
     )
     if not result.complete:
         raise typer.Exit(STOPPED)

@@ -1,13 +1,8 @@
-"""One of the processes of a run that another one of them has started.
-
-    python -m patchwise.api.member NAME ARGUMENTS
-
-NAME is a function of `patchwise.api.training`, ARGUMENTS are its arguments as JSON.
-"""
+"""One of the processes of a run that another one of them has started."""
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +17,8 @@ def member_command(name: str, arguments: Mapping[str, Any]) -> list[str]:
         arguments: All that it was given.
     """
     text = json.dumps({**arguments, "processes": 1, "quiet": True}, default=_as_text)
-    return [sys.executable, "-m", "patchwise.api.member", name, text]
+    code = f"from {__name__} import take_part; take_part()"
+    return [sys.executable, "-c", code, name, text]
 
 
 def _as_text(value: object) -> str:
@@ -31,17 +27,16 @@ def _as_text(value: object) -> str:
     raise TypeError(f"{type(value).__name__} is no setting")
 
 
-def main() -> None:
-    """Take part."""
+def take_part() -> None:
+    """Make the call that the command line names, as one of its processes."""
     from patchwise.api.training import forecast_training, train  # noqa: PLC0415 - they start this
 
     name, text = sys.argv[1:]
-    calls = {"train": train, "forecast_training": forecast_training}
+    calls: dict[str, Callable[..., object]] = {
+        "train": train,
+        "forecast_training": forecast_training,
+    }
     try:
         calls[name](**json.loads(text))
     except PatchwiseError as error:
         sys.exit(f"{error}")
-
-
-if __name__ == "__main__":
-    main()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from patchwise.recipes import Facts, make_config, read_facts
 from patchwise.training.fit import fit_memory, parse_bytes
 from patchwise.training.folder import RunFolder
 from patchwise.training.plan import Plan, kept_bytes, make_plan
+from patchwise.training.processes import here
 
 Settings = Mapping[str, Any]
 Weights = ViT | FilteredViT
@@ -153,6 +155,11 @@ def fitted(plan: Plan, fit: str | None, console: Console) -> Plan:
     """Return the plan with the batch worked off so that it fits, where that is asked for."""
     if fit is None:
         return plan
+    if here().size > 1:
+        raise ConfigError(
+            f"train: fit must be left out with several processes, got {fit!r} with {here().size}; "
+            f"try one with their part of the batch, and set what it chose"
+        )
     limit = parse_bytes(fit)
     kept, data = kept_bytes(plan), plan.config.data
     if data.keep == "auto" and kept > limit * _MOST_KEPT:
@@ -209,7 +216,7 @@ def resumed_plan(
         _check_images(folder, images.objects, objects, "objects")
     if settings:
         config = apply_settings(config, settings)
-        folder.write_config(config)
+        here().on_first(partial(folder.write_config, config))
     return make_plan(
         config,
         images.by_input(config.method.name),

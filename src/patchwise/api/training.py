@@ -1,12 +1,14 @@
 """Training a backbone on a folder of images, and what that would cost."""
 
 import shlex
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from patchwise.api.member import member_command
 from patchwise.api.nearby import find_nearby, read_nearby, refresher, write_nearby
 from patchwise.api.planning import Images, Request, Settings, fitted, new_plan, resumed_plan
 from patchwise.api.validation import is_scored, open_validation, read_evaluations, score_table
@@ -16,7 +18,9 @@ from patchwise.data.layouts.place import absolute_name
 from patchwise.data.source import ImageSource
 from patchwise.training.folder import RunFolder
 from patchwise.training.forecast import Forecast
+from patchwise.training.launch import several
 from patchwise.training.plan import Plan, forecast
+from patchwise.training.processes import here
 from patchwise.training.progress import duration
 from patchwise.training.run import TrainResult, execute, read_results
 
@@ -37,6 +41,7 @@ def train(  # noqa: PLR0913 - the one call of the library
     val: str | Path | None = None,
     fit: str | None = None,
     resume: bool = False,
+    processes: int = 1,
     quiet: bool = False,
 ) -> TrainResult:
     """Train a backbone on unlabelled images.
@@ -61,6 +66,8 @@ def train(  # noqa: PLR0913 - the one call of the library
         resume: Go on from the newest checkpoint in ``out`` with the settings written there. Of
             the other options only ``settings`` that do not change the result can be given:
             those of `HOUSEKEEPING`.
+        processes: On this machine, each with a part of every batch and, on CUDA, with a GPU of
+            its own; 1 under torchrun and SLURM, which start them. See docs/processes.md.
         quiet: Print nothing.
 
     Returns:
@@ -70,6 +77,28 @@ def train(  # noqa: PLR0913 - the one call of the library
         PatchwiseError: Data, settings or weights cannot be used, or training failed; the
             message says what to do.
     """
+    given = {name: value for name, value in locals().items() if name != "processes"}
+    with several(processes, member_command("train", given)):
+        return _train(**given)
+
+
+def _train(  # noqa: PLR0913 - as `train`
+    data: str | Path,
+    *,
+    out: str | Path,
+    recipe: str | None,
+    init: str | Path | None,
+    objects: str | Path | None,
+    neighbours_by: str | Path | None,
+    neighbours_cache: str | Path | None,
+    settings: Settings | None,
+    config: str | Path | None,
+    val: str | Path | None,
+    fit: str | None,
+    resume: bool,
+    quiet: bool,
+) -> TrainResult:
+    """Do what `train` says, as one of its processes."""
     console = _console(quiet)
     folder = RunFolder(Path(out).expanduser())
     images = Images.open(data, objects)
@@ -80,28 +109,35 @@ def train(  # noqa: PLR0913 - the one call of the library
         val = folder.read()[1].get("val") if val is None else val
         if folder.results.exists():
             console.print(f"{folder.path} is complete already")
-            return _scored(folder, val, plan.config, console)
+            return _scored_by_first(folder, val, plan.config, console)
         validation = None if val is None else open_validation(val, plan.config)
         for change in folder.changed_environment(plan.config.train.device):
             console.print(f"not as when the run began, so not to the last bit: {change}")
     else:
-        folder.require_empty()
+        here().on_first(folder.require_empty)
         changes = _settings(settings, config)
         plan = new_plan(images, Request(recipe, init, changes), console)
         plan = fitted(plan, fit, console)
         validation = None if val is None else open_validation(val, plan.config)
-        if validation is not None:
+        if validation is not None and here().first:
             validation.quick(plan.initial)  # what is wrong with the labels shows before the run
         plan = _forecast(plan, console)[0]
-        found = find_nearby(plan, by=neighbours_by, cache=neighbours_cache, say=console.print)
-        folder.create(plan.config, _identity(images, (data, objects), val), plan.initial)
-        write_nearby(found, plan, folder)
+        identity = _identity(images, (data, objects), val)
+
+        def begin() -> None:
+            found = find_nearby(plan, by=neighbours_by, cache=neighbours_cache, say=console.print)
+            folder.create(plan.config, identity, plan.initial)
+            write_nearby(found, plan, folder)
+
+        here().on_first(begin)
     quick = None if validation is None else validation.quick
     plan = replace(plan, neighbours=read_nearby(plan, folder))
     refresh = refresher(plan, folder, console.print)
     result = execute(plan, folder, validate=quick, refresh=refresh, console=console)
     _say_how_it_ended(result, data, console)
-    return _scored(folder, val, plan.config, console) if result.complete else result
+    if not result.complete:
+        return result
+    return _scored_by_first(folder, val, plan.config, console)
 
 
 def forecast_training(  # noqa: PLR0913 - as `train`
@@ -113,17 +149,28 @@ def forecast_training(  # noqa: PLR0913 - as `train`
     settings: Settings | None = None,
     config: str | Path | None = None,
     fit: str | None = None,
+    processes: int = 1,
     quiet: bool = False,
 ) -> tuple[RunConfig, Forecast]:
     """Return the resolved settings of a run and what it would cost; train nothing.
 
     Arguments are those of `train`.
     """
-    console = _console(quiet)
-    wanted = Request(recipe, init, _settings(settings, config))
-    plan = fitted(new_plan(Images.open(data, objects), wanted, console), fit, console)
-    plan, cost = _forecast(plan, console)
-    return plan.config, cost
+    given = {name: value for name, value in locals().items() if name != "processes"}
+    with several(processes, member_command("forecast_training", given)):
+        console = _console(quiet)
+        wanted = Request(recipe, init, _settings(settings, config))
+        plan = fitted(new_plan(Images.open(data, objects), wanted, console), fit, console)
+        plan, cost = _forecast(plan, console)
+        return plan.config, cost
+
+
+def _scored_by_first(
+    folder: RunFolder, val: str | Path | None, config: RunConfig, console: Console
+) -> TrainResult:
+    """Let the first process score a complete run; return the results on all."""
+    scored = partial(_scored, folder, val, config, console)
+    return TrainResult(**here().from_first(lambda: asdict(scored())))
 
 
 def _scored(
@@ -144,6 +191,7 @@ def _scored(
 
 def _console(quiet: bool) -> Console:
     """Return a console for progress: names of files stay as they are, and stdout is left alone."""
+    quiet = quiet or not here().first
     return Console(stderr=True, quiet=quiet, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -187,6 +235,7 @@ def _say_how_it_ended(result: TrainResult, data: str | Path, console: Console) -
         console.print(f"done: {folder.backbone}")
     else:
         again = ["patchwise", "train", str(data), "--out", result.out, "--resume"]
+        again += ["--processes", str(here().size)] if here().size > 1 else []
         console.print(
             f"stopped after step {result.steps} of {result.total_steps}; go on with\n"
             f"  {shlex.join(again)}"

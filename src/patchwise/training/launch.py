@@ -81,7 +81,9 @@ def _started(wanted: int, command: Sequence[str]) -> Iterator[None]:
             said = _last_words(others, words)
             if said is None or said in str(error):
                 raise
-            raise TrainingError(f"{error}:\n{said}") from error  # must not hide what it got
+            raise TrainingError(
+                f"train: all {wanted} processes must go on, got of one at its end: {said}"
+            ) from error
         finally:
             _end(others)
 

@@ -131,7 +131,7 @@ class Training:
                 if loss.carry is not None:
                     carries.append(loss.carry)
                 for name, value in loss.parts.items():
-                    sums[name] = sums.get(name, torch.zeros(())) + value.float().cpu() / parts
+                    sums[name] = sums.get(name, torch.zeros(())) + value.cpu().double() / parts
                 for name, value in loss.health.items():
                     health.setdefault(name, []).append(value)
         if parts > 1:

@@ -2,13 +2,13 @@
 
 import copy
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from patchwise.configs.cotap import CoTAPConfig
 from patchwise.configs.run import RunConfig
-from patchwise.data.bad_images import BadImage, BadImages
+from patchwise.data.bad_images import BadImages
 from patchwise.data.images import ResizeRule
 from patchwise.data.loader import BatchStream, LoadedBatch
 from patchwise.data.reader import NearestIds
@@ -30,8 +30,8 @@ from patchwise.training.forecast import Forecast, Measurement, make_forecast, me
 from patchwise.training.keeping import choose_residences, describe_residences
 from patchwise.training.loop import Training
 from patchwise.training.optim import build_optimizer
-from patchwise.training.processes import describe, here
-from patchwise.training.sharing import equalise
+from patchwise.training.processes import here
+from patchwise.training.sharing import equalise, share_bad_images
 
 _INITIAL_WEIGHTS, _INITIAL_HEADS, _ORDERS = 2, 3, 4  # keys of seeds
 Say = Callable[[str], None]
@@ -215,9 +215,9 @@ def open_stream(
         try:
             for wanted, iterator in iterators.items():
                 loaded[wanted.name] = next(iterator)
-        except Exception as caught:
+        except Exception as caught:  # the others must know
             error = caught
-        for bad in _share_bad_images(loaded, error, bad_images):
+        for bad in share_bad_images(loaded, error, bad_images):
             say(f"image replaced ({bad.reason}): {bad.description}")
         batch = {}
         for wanted in inputs:
@@ -226,29 +226,6 @@ def open_stream(
             if neighbours is not None:
                 batch[wanted.neighbour_name] = neighbours
         yield batch
-
-
-def _share_bad_images(
-    loaded: Mapping[str, LoadedBatch], error: Exception | None, counts: Mapping[str, BadImages]
-) -> list[BadImage]:
-    """Count the bad images that other processes met; return all that are new, by input.
-
-    Raises:
-        DataError: There are more of them than are tolerated, or a process cannot go on.
-    """
-    processes = here()
-    if processes.size == 1:
-        processes.require(error)
-        return [bad for batch in loaded.values() for bad in batch.bad]
-    own = {name: [asdict(bad) for bad in batch.bad] for name, batch in loaded.items()}
-    told = processes.exchange([describe(error), own])
-    processes.raise_any(error, [other for other, _ in told])
-    new: list[BadImage] = []
-    for name, count in counts.items():
-        found = [BadImage(**bad) for _, others in told for bad in others[name]]
-        new += {bad.index: bad for bad in found}.values()
-        count.add(found)
-    return new
 
 
 def find_residences(plan: Plan, say: Say) -> dict[str, Residence]:

@@ -16,16 +16,15 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from lightning_fabric.plugins.environments import (
-    ClusterEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from patchwise.environment import usable_cores
 from patchwise.errors import ConfigError, DataError, TrainingError
 
 _PATIENCE = timedelta(days=7)  # the first may be validating; one that has died is noticed at once
+_STEP_PATIENCE = timedelta(minutes=10)  # of what all do together
 Result = TypeVar("Result")
 
 
@@ -43,7 +42,7 @@ class Processes:
         """Whether this is the process that writes."""
         return self.rank == 0
 
-    def exchange(self, value: Any) -> list[Any]:
+    def exchange(self, value: Any) -> list[Any]:  # noqa: ANN401 - what JSON can hold
         """Return the values of all processes, in order of rank: what JSON can hold."""
         if self.size == 1:
             return [value]
@@ -76,7 +75,7 @@ class Processes:
             if other is not None:
                 kind, text = other
                 if kind == DataError.__name__:
-                    raise DataError(f"{text}\n(must be mended for process {rank}, which got this)")
+                    raise DataError(f"train: process {rank} must have its images, got {text}")
                 raise TrainingError(f"train: process {rank} must go on, got {kind}: {text}")
 
     def from_first(self, act: Callable[[], Result]) -> Result:
@@ -90,7 +89,7 @@ class Processes:
         if self.first:
             try:
                 result = act()
-            except Exception as caught:
+            except Exception as caught:  # the others must know
                 error = caught
         told = self.exchange([describe(error), result])
         self.raise_any(error, [told[0][0]])
@@ -165,22 +164,26 @@ def joined() -> Iterator[Processes]:
         torch.set_num_threads(max(1, usable_cores() // size_here(found)))
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     try:
-        dist.init_process_group(backend, rank=found.global_rank(), world_size=found.world_size())
+        rank, size = found.global_rank(), found.world_size()
+        dist.init_process_group(backend, timeout=_STEP_PATIENCE, rank=rank, world_size=size)
         messages = dist.new_group(backend="gloo", timeout=_PATIENCE)
-        _joined.append(
-            Processes(found.global_rank(), found.world_size(), size_here(found), messages)
-        )
+        _joined.append(Processes(rank, size, size_here(found), messages))
         yield here()
     except (RuntimeError, dist.DistError) as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
         raise TrainingError(
             f"train: all {found.world_size()} processes must go on, got on process "
-            f"{found.global_rank()}: {str(error).splitlines()[0]}; another one has ended, and "
-            f"says why"
+            f"{found.global_rank()}: {_short(error)}; another one has ended, and says why"
         ) from error
     finally:
         del _joined[1:]
         if dist.is_initialized():
             dist.destroy_process_group()
         torch.set_num_threads(threads)
+
+
+def _short(error: Exception) -> str:
+    """Return what went wrong, without where in Gloo and without advice."""
+    line = str(error).splitlines()[0].partition(". This is typically")[0]
+    return line.partition("] ")[2] or line

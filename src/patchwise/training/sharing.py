@@ -1,14 +1,18 @@
-"""What makes several processes train one model: equal starts, and averaged gradients.
+"""What makes several processes train one model: equal starts, averaged gradients, one count.
 
 Tensors are joined into few large ones: a message has a cost of its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
 
+from patchwise.data.bad_images import BadImage, BadImages
+from patchwise.data.loader import LoadedBatch
 from patchwise.distributed import Collectives
+from patchwise.training.processes import describe, here
 
 _MOST_NUMBERS = 2**24  # in a message; so much memory is needed besides
 
@@ -45,6 +49,29 @@ def equalise(tensors: Sequence[Tensor], collectives: Collectives) -> None:
             _scatter(collectives.broadcast(joined.to(torch.uint8)).to(torch.bool), some)
         else:
             _scatter(collectives.broadcast(joined), some)
+
+
+def share_bad_images(
+    loaded: Mapping[str, LoadedBatch], error: Exception | None, counts: Mapping[str, BadImages]
+) -> list[BadImage]:
+    """Count the bad images that other processes met; return all that are new, by input.
+
+    Raises:
+        DataError: There are more of them than are tolerated, or a process cannot go on.
+    """
+    processes = here()
+    if processes.size == 1:
+        processes.require(error)
+        return [bad for batch in loaded.values() for bad in batch.bad]
+    own = {name: [asdict(bad) for bad in batch.bad] for name, batch in loaded.items()}
+    told = processes.exchange([describe(error), own])
+    processes.raise_any(error, [other for other, _ in told])
+    new: list[BadImage] = []
+    for name, count in counts.items():
+        found = [BadImage(**bad) for _, others in told for bad in others[name]]
+        new += {bad.index: bad for bad in found}.values()
+        count.add(found)
+    return new
 
 
 def _messages(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
