@@ -23,7 +23,8 @@ from patchwise.training.log import read_log
 TWO_STEPS = {
     "train.batch": 8,
     "train.epochs": 2 / 2500,
-    "optim.warmup_epochs": 0.0002,
+    "optim.warmup_epochs": 0.0,
+    "optim.lr_per_256": 1.0,
     "backbone.depth": 1,
     "data.workers": 0,
 }
@@ -31,12 +32,12 @@ TWO_STEPS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def small() -> Iterator[None]:
-    """A demo of two steps, scored on a tenth of the scenes."""
+    """A demo of two large steps, scored on a few of the scenes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo_module, "SHORT", TWO_STEPS)
         patch.setattr(short, "_STEPS", 3)
-        patch.setattr(segmentation, "_FIT_SCENES", 40)
-        patch.setattr(segmentation, "_TEST_SCENES", 20)
+        patch.setattr(segmentation, "_FIT_SCENES", 120)
+        patch.setattr(segmentation, "_TEST_SCENES", 40)
         yield
 
 
@@ -56,6 +57,7 @@ def test_it_scores_pixels_and_features_before_and_after(shown: tuple[DemoResult,
     subjects = list(dict.fromkeys(evaluation.subject for evaluation in result.evaluations))
     assert subjects == ["raw RGB patches", "random ViT", "before training", "after training"]
     assert len(result.evaluations) == 4 * 3
+    assert len({headline(evaluation.result)[1] for evaluation in result.evaluations}) == 4 * 3
     for evaluation in result.evaluations:
         assert evaluation.subject in printed
         assert f"{headline(evaluation.result)[1]:.3f}" in printed
