@@ -23,9 +23,10 @@ HOSTILE = ("<script>alert(1)<", "\"' onerror=alert(2) ", "a\nb\u202egnp.", "&lt;
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A complete run on scenes; copy it before changing it."""
+    """A complete run on scenes with its pictures; copy it before changing it."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     patchwise.train("scenes:12", out=folder, settings=TINY, quiet=True)
+    patchwise.report(folder).unlink()
     return folder
 
 

@@ -19,6 +19,7 @@ from patchwise.api.validation import (
 )
 from patchwise.data.segmentation import SegmentationData
 from patchwise.errors import CheckpointError, DataError
+from patchwise.eval import short
 from patchwise.eval.results import Evaluation, SegmentationResult, headline
 from patchwise.features.subject import Subject
 from patchwise.models.weights import save_backbone
@@ -54,7 +55,10 @@ def test_images_are_seen_no_larger_than_in_training(tmp_path: Path, folder: RunF
     assert validation.quick(Sighted()) == {"knn/dino": result.accuracy}
 
 
-def test_before_and_after_are_scored_by_every_protocol(folder: RunFolder) -> None:
+def test_before_and_after_are_scored_by_every_protocol(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(short, "_STEPS", 3)
     said: list[str] = []
     validation = Validation(colour_data(), 32)
     assert not is_scored(folder)

@@ -7,7 +7,7 @@ import pytest
 
 import patchwise
 from tests.small_runs import small_vit
-from tests.test_cli import run
+from tests.test_cli import typed
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_store_is_written_described_and_opened(weights: Path, tmp_path: Path) -> None:
     options = ["--size", "own", "--window", "32", "--patches", "--device", "cpu", "--workers", "0"]
-    done = run("embed", weights, "scenes:5", "--out", tmp_path / "store", *options)
+    done = typed("embed", weights, "scenes:5", "--out", tmp_path / "store", *options)
     assert done.returncode == 0, done.stderr
     words = "CLS and patches of 5 images of 'scenes:5' by vit.safetensors, own size"
     assert done.stdout.startswith(f"{tmp_path / 'store'}: {words}")
@@ -32,8 +32,8 @@ def test_a_store_is_written_described_and_opened(weights: Path, tmp_path: Path) 
 
 def test_a_wrong_store_is_one_line(weights: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    done = run("embed", weights, "scenes:5", "--out", tmp_path)
+    done = typed("embed", weights, "scenes:5", "--out", tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("error: embed: out must be a store, or empty, got '")
     assert done.stderr.count("\n") == 1
-    assert run("embed", weights, "scenes:5", "--out", tmp_path, "--part", "val").returncode == 2
+    assert typed("embed", weights, "scenes:5", "--out", tmp_path, "--part", "val").returncode == 2

@@ -20,7 +20,7 @@ from patchwise.training.health import Diagnosis, HealthWatch, diagnose
 from patchwise.training.log import read_log
 from patchwise.training.plan import build_training, count_bad_images, make_plan, open_stream
 from patchwise.training.run import execute, read_results
-from tests.small_runs import run_config
+from tests.small_runs import PWSELF_CONFIG, run_config
 
 IMAGES, STEPS, UNTIL = 640, 320, 200
 HEALTHY = RunConfig(
@@ -218,8 +218,9 @@ def test_what_follows_from_a_named_cause_is_not_named() -> None:
 def test_a_warning_is_printed_logged_and_in_the_results_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = run_config(epochs=50.0, log_every_steps=5, checkpoint_every_steps=140)
-    config = replace(config, method=replace(config.method, teacher_momentum=1.0))
+    config = run_config(epochs=40.0, log_every_steps=5, checkpoint_every_steps=115)
+    method = replace(PWSELF_CONFIG, teacher_momentum=1.0, recolour_patches=False)
+    config = replace(config, method=method)
     plan = make_plan(config, open_source("scenes:12"), None)
     folder = RunFolder(tmp_path / "run")
     folder.create(plan.config, {"data": "scenes:12"}, plan.initial)
