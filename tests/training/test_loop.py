@@ -63,7 +63,7 @@ def run(training: Training, folder: Path, **observers: Any) -> bool:
     ):
         watching = Observers(log, display, stop, {}, **observers)
         saving = Saving(folder / "checkpoints", lambda _: None)
-        return fit(training, stream(training.done), watching, saving)
+        return fit(training, stream(training.done), watching, saving, until=training.total_steps)
 
 
 def test_a_step_moves_student_teacher_and_centre() -> None:

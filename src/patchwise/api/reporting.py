@@ -110,7 +110,7 @@ def _neighbours(folder: RunFolder, record: RunRecord, source: ImageSource) -> Ne
     Where a method wants several sets of images, ``data`` is the first one.
     """
     wanted = METHODS[record.config.method.name].inputs[0]
-    return read_kept(folder, wanted.name, source).ids if wanted.neighbours else None
+    return read_kept(folder.neighbours(wanted.name), source).ids if wanted.neighbours else None
 
 
 def _key(folder: RunFolder, record: RunRecord) -> str:
