@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "eval",
         "features",
         "index",
+        "methods",
         "models",
         "pictures",
         "recipes",
