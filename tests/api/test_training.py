@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import patchwise
+from patchwise.api import planning
 from patchwise.api import training as api
 from patchwise.api.validation import Validation, is_scored
 from patchwise.configs.loader import read_config
@@ -130,7 +131,7 @@ def test_a_limit_of_memory_changes_nothing_but_memory(
         train = replace(config.train, accumulate=2, recompute=True, precision="float32")
         return Fit(replace(config, train=train), Need(2**28, 1.0))
 
-    monkeypatch.setattr(api, "fit_memory", choose)
+    monkeypatch.setattr(planning, "fit_memory", choose)
     train(photographs, tmp_path / "a")
     train(photographs, tmp_path / "b", fit="1GiB")
     chosen = read_config(tmp_path / "b" / "config.toml").train
@@ -200,7 +201,7 @@ def test_how_published_weights_were_read_is_said_before_anything_else(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(api, "read_facts", stop)
+    monkeypatch.setattr(planning, "read_facts", stop)
     begin = api.forecast_training if dry else partial(patchwise.train, out=tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
         begin("scenes:12", init=f"{prefix}{path}")

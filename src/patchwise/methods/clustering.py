@@ -64,7 +64,8 @@ def cluster_images(
         config: The student's temperature.
         first: Number of the first of these views.
     """
-    pairs = torch.ones(GLOBAL_VIEWS, views, device=student.device).fill_diagonal_(0)
+    shape = (GLOBAL_VIEWS, views)
+    pairs = torch.ones(shape, dtype=student.dtype, device=student.device).fill_diagonal_(0)
     pairs /= pairs.sum()
     return swapped_prediction_loss(
         student,

@@ -195,8 +195,10 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
         pairs = self._crop_pairs(views, taught, step)
         output, samples = student.encode(views.student[0], sampled=sampled)
         scores = student.patch_scores(output, views.images)
-        parts = {"dense": (config.dense_weight, cluster_patches(scores, taught, pairs, config))}
-        health = {}
+        parts, health = {}, {}
+        if config.dense_weight:
+            dense = cluster_patches(scores, taught, pairs, config)
+            parts["dense"] = (config.dense_weight, dense)
         if config.ranking_weight:
             ranking = rank_patches(scores, taught, views, config, step)
             parts["ranking"] = (config.ranking_weight, ranking.loss)
@@ -221,15 +223,13 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
         )
         output, samples = student.encode(views.student[0], sampled=True)
         scores = student.image_scores(output, views.images)
-        parts = {
-            "image": (config.image_weight, cluster_images(scores, taught, len(views.crops), config))
-        }
+        parts, health = {}, {}
+        if config.image_weight:
+            loss = cluster_images(scores, taught, len(views.crops), config)
+            parts["image"] = (config.image_weight, loss)
         if config.neighbour_weight:
-            parts["neighbour"] = (
-                config.neighbour_weight,
-                cluster_neighbours(scores, taught, config),
-            )
-        health = {}
+            loss = cluster_neighbours(scores, taught, config)
+            parts["neighbour"] = (config.neighbour_weight, loss)
         if step.watched:
             health = image_health(taught, scores)
             health["image_queue_age"] = self.image_queue.age(step.index)

@@ -36,8 +36,8 @@ class TwoHeadedBackbone(nn.Module):
         kept = self.vit.draw_kept(len(pixels))
         tokens, grid = self.vit.before_last_block(pixels, kept)
         patches = tokens[:, 1 + self.vit.config.registers :].detach()
-        exact = torch.promote_types(patches.dtype, torch.float32)
-        return self.backbone.finish(tokens, grid, kept=kept), pool_samples(patches.to(exact), grid)
+        full = patches.to(torch.promote_types(patches.dtype, torch.float32))
+        return self.backbone.finish(tokens, grid, kept=kept), pool_samples(full, grid)
 
     def patch_scores(self, output: BackboneOutput, images: int) -> Float[Tensor, "V N H W K"]:
         """Return the scores of all patches of several views of N images."""
