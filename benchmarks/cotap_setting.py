@@ -1,4 +1,4 @@
-"""What all variants of CoTAP's step have in common: sizes, images, a run that is well on its way."""
+"""What all variants of CoTAP's step have in common: sizes, images, a run well on its way."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -56,7 +56,7 @@ class CoTAPSetting:
         return replace(config, train=replace(config.train, log_every_steps=10**9))
 
     def batches(self) -> Batch:
-        """Return scenes of both sets, and others as their neighbours, of the size of base images."""
+        """Return scenes of both sets, and others as neighbours, of the size of base images."""
         side_px = self.config().method.views.base_px
         found = {}
         for source in CoTAP.inputs:
