@@ -125,13 +125,10 @@ def _choose(
             count = int(counts.amax())
     uniform = views.uniform(mass.shape[1], number, mass.device)
     chosen = choose_cells(mass, uniform, count)
-    kept = torch.ones_like(chosen, dtype=torch.bool)
-    if not config.ranked_cells:
-        kept = mostly.gather(1, chosen)
     return Cells(
         take_cells(pool_cells(student, side), chosen),
         take_cells(pool_cells(taught.scores, side), chosen),
-        kept,
+        None if config.ranked_cells else mostly.gather(1, chosen),
     )
 
 

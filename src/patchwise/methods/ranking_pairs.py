@@ -26,19 +26,19 @@ class Cells:
 
     student: Float[Tensor, "B C K"]  # scores
     teacher: Float[Tensor, "B C K"]
-    kept: Bool[Tensor, "B C"]  # whether a cell is compared with others
+    kept: Bool[Tensor, "B C"] | None = None  # whether a cell is compared with others; None: all are
 
     def of(self, images: slice) -> "Cells":
         """Return the cells of some of the images."""
-        return Cells(self.student[images], self.teacher[images], self.kept[images])
+        kept = None if self.kept is None else self.kept[images]
+        return Cells(self.student[images], self.teacher[images], kept)
 
     def gather(self, collectives: Collectives) -> "Cells":
         """Return the cells of the images of all processes; gradients flow back."""
-        return Cells(
-            collectives.gather(self.student),
-            collectives.gather(self.teacher),
-            collectives.gather(self.kept.to(self.teacher.dtype)) > 0,
-        )
+        kept = self.kept
+        if kept is not None:
+            kept = collectives.gather(kept.to(self.teacher.dtype)) > 0
+        return Cells(collectives.gather(self.student), collectives.gather(self.teacher), kept)
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,9 @@ class CellPairs:
             target = _cosines(images.teacher, neighbours.teacher, partners)
         match = torch.zeros_like(target, dtype=torch.bool)
         match[0] = True
+        if images.kept is None or neighbours.kept is None:
+            # Nothing is picked out: a GPU would be waited for.
+            return cls(prediction.flatten(), target.flatten(), match.flatten())
         kept = images.kept[:, :, None] & neighbours.kept[partners][:, :, None]  # [1 + R, B, C, C]
         return cls(prediction[kept], target[kept], match[kept])
 

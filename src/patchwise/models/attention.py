@@ -61,10 +61,17 @@ class Attention(nn.Module):
         self, tokens: Float[Tensor, "B T D"], rotation: Rotation | None = None
     ) -> Float[Tensor, "B heads T"]:
         """Return the softmax weights with which the first token reads all tokens, in float32."""
-        query, key, _ = self.project(tokens)
+        dim = tokens.shape[-1]
+        query, key = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in (
+                self.queries(tokens[:, :1]),
+                self._project_by(tokens, slice(dim, 2 * dim)),
+            )
+        )
         if rotation is not None:  # CLS itself lies nowhere
             key = rotation.turn(key)
-        scores = (query[:, :, :1] * key).sum(dim=-1, dtype=torch.float32)
+        scores = (query * key).sum(dim=-1, dtype=torch.float32)
         weights: Tensor = (scores / query.shape[-1] ** 0.5).softmax(dim=-1)
         return weights
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from patchwise.checks import check_positive, check_shape
 from patchwise.distributed import Collectives, OneProcess
 
-_BLOCK_NUMBERS = 2**21  # scores worked on at a time
+# Scores worked on at a time: a cache's worth; enough to fill a GPU.
+_BLOCK_NUMBERS = {"cpu": 2**17, "cuda": 2**25}
 _ALONE = OneProcess()
 
 
@@ -28,8 +29,10 @@ def sinkhorn(
         ``iterations`` times:  every column of A is scaled to sum 1 / K, then every row to 1 / R
         at the end every row is scaled to sum 1
 
-    All of it is done with logarithms, a block of rows at a time: no temperature is too low, and no
-    more than a copy of ``scores`` is held besides the answer, however long the queue is.
+    Factors are kept as logarithms, and rows are worked on in blocks: no temperature is too low, and
+    no more than a copy of ``scores`` is held besides the answer, however long the queue is. Once
+    the columns of A sum to 1 / K, no row sums to more than 1, so that scaling rows to 1 makes every
+    number larger: the sum of no column can vanish.
 
     Args:
         scores: Of samples with prototypes, a row a sample. Half precision is worked on in float32.
@@ -64,19 +67,23 @@ def sinkhorn(
     check_shape(name, (None, scores.shape[1]), queue=earlier)
     dtype = torch.promote_types(scores.dtype, torch.float32)
     column = torch.zeros(scores.shape[1], dtype=dtype, device=scores.device)  # log of its factor
-    for iteration in range(iterations):
-        total = torch.full_like(column, -torch.inf)
-        for block in _blocks((scores, earlier)):
-            logits = (block.to(dtype) / temperature).add_(column)
-            if iteration:  # rows are scaled, as the round before ended; to 1, what changes nothing
-                logits = logits.log_softmax(dim=1)
-            total = torch.logaddexp(total, logits.logsumexp(dim=0))
-        column -= collectives.gather(total[None]).logsumexp(dim=0)
+    total = torch.full_like(column, -torch.inf)
+    for logits in _logits((scores, earlier), temperature, column):
+        total = torch.logaddexp(total, logits.logsumexp(dim=0))
+    column -= collectives.gather(total[None]).logsumexp(dim=0)
+    for _ in range(iterations - 1):
+        total = torch.zeros_like(column)
+        for logits in _logits((scores, earlier), temperature, column):
+            total += logits.softmax(dim=1).sum(dim=0)
+        column -= collectives.sum(total).log()
     return (scores.to(dtype) / temperature).add_(column).softmax(dim=1)
 
 
-def _blocks(parts: Sequence[Tensor]) -> Iterator[Tensor]:
-    """Yield some rows of some part after the other."""
+def _logits(
+    parts: Sequence[Tensor], temperature: float, column: Float[Tensor, " K"]
+) -> Iterator[Float[Tensor, "rows K"]]:
+    """Yield scores / temperature + column, of some rows of some part after the other."""
+    most = _BLOCK_NUMBERS[column.device.type]
     for part in parts:
-        rows = max(1, _BLOCK_NUMBERS // max(1, part.shape[1]))
-        yield from torch.split(part, rows)
+        for block in torch.split(part, max(1, most // max(1, part.shape[1]))):
+            yield torch.add(column, block.to(column.dtype), alpha=1 / temperature)

@@ -12,7 +12,7 @@ from patchwise.errors import ConfigError
 from patchwise.recipes.derived import shape_for
 from patchwise.recipes.facts import Facts, Recipe
 
-_LR, _FINAL_LR = 3e-5, 3e-6
+_LR = 3e-5
 
 
 def cotap(size: str, patch_px: int, batch: int, steps: int) -> Recipe:
@@ -43,7 +43,7 @@ def cotap(size: str, patch_px: int, batch: int, steps: int) -> Recipe:
             data=DataConfig(workers=facts.workers),
             backbone=replace(given, drop_path=0.0),
             method=CoTAPConfig(views=OverlappingViewsConfig()),
-            optim=_optim(_LR, batch),
+            optim=_optim(_LR * images / batch, images),
             train=TrainConfig(
                 epochs=facts.epochs or steps * images / facts.images,
                 batch=images,
