@@ -1,5 +1,6 @@
 """The neighbours of a run's images: found before it, and kept in its folder."""
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -34,8 +35,11 @@ def find_nearby(
         cache: Folder where features and neighbours are kept for other runs.
         say: Told what is found.
     """
-    model = plan.initial if by is None else by
-    subject = open_subject(model, device=plan.config.train.device if by is not None else None)
+    device = plan.config.train.device
+    if by is None:
+        subject = open_subject(copy.deepcopy(plan.initial).to(device))
+    else:
+        subject = open_subject(by, device=device)
     return _find(plan, subject, None if cache is None else Path(cache).expanduser(), say)
 
 
