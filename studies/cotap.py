@@ -24,6 +24,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
@@ -40,6 +41,8 @@ _POLL_S, _LAST_START_S, _GRACE_S = 0.2, 20.0, 120.0
 
 class Workers:
     """Processes that do jobs, and what was done by those of earlier calls."""
+
+    command: Sequence[str] = ("-m", "studies.cotap_worker")
 
     def __init__(self, out: Path) -> None:
         self.out = out
@@ -65,10 +68,9 @@ class Workers:
         """Start a job in a process of its own, of one thread on a CPU."""
         file = self.out / "jobs" / f"{job.key}.json"
         write_text(file, json.dumps(asdict(job), indent=1) + "\n")
-        command = [sys.executable, "-m", "studies.cotap_worker", str(self.out), str(file)]
         with (self.out / "logs" / f"{job.key}.txt").open("ab") as log:
             process = subprocess.Popen(
-                [*command, str(os.getpid())],
+                [sys.executable, *self.command, str(self.out), str(file), str(os.getpid())],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},

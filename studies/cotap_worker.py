@@ -9,12 +9,9 @@ when its parent, PID, is gone.
 import fcntl
 import hashlib
 import json
-import os
 import shutil
-import signal
 import statistics
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -39,9 +36,9 @@ from patchwise.training.loop import Stream, Training
 from patchwise.training.plan import Plan, build_training, count_bad_images, open_stream
 from studies.cotap_data import final_data, health_data, tuning_data
 from studies.cotap_jobs import ARMS, Job, Values
+from studies.orphans import stop_without
 
 NEIGHBOURS, BASE = "neighbours", "base.safetensors"
-_POLL_S = 1.0
 
 
 def record_path(out: Path, job: Job) -> Path:
@@ -238,21 +235,10 @@ def _weights_sha256(file: Path) -> str:
     return digest
 
 
-def _stop_without(parent: int) -> None:
-    """Ask this process to stop once its parent is another."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_POLL_S)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def main() -> None:
     """Do the job of the command line."""
     out, file, parent = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    _stop_without(parent)
+    stop_without(parent)
     job = Job(**json.loads(file.read_text(encoding="utf-8")))
     with file.open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # an earlier process may still be stopping
