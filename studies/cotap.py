@@ -181,8 +181,11 @@ def _study(options: argparse.Namespace) -> Study:
         TABLES / f"{options.name}.toml", **{k: v for k, v in given.items() if v is not None}
     )
     study.common["train.device"] = options.device
-    places = {name: locate(getattr(study, name), options.sets) for name in ("train", "labelled")}
-    return replace(study, **places)
+    return replace(
+        study,
+        train=locate(study.train, options.sets),
+        labelled=locate(study.labelled, options.sets),
+    )
 
 
 def _as_text(found: Values) -> str:
