@@ -1,6 +1,9 @@
 """One job: what is trained goes on or begins anew, what is scored is kept."""
 
+import json
+import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from studies.cotap_jobs import Job
-from studies.cotap_worker import do
+from studies.cotap_worker import do, record_path
 
 import patchwise
 from patchwise.data.synthetic import Scenes
@@ -160,3 +163,18 @@ def test_noise_does_not_touch_the_random_state() -> None:
     before = torch.get_rng_state()
     cotap_data.noise()(torch.zeros(1, 3, 16, 16))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_job_that_is_done_is_left(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, done = run_job(), []
+    file = out / "job.json"
+    file.write_text(json.dumps(asdict(job)))
+    (out / "records").mkdir()
+    monkeypatch.setattr(sys, "argv", ["", str(out), str(file), "1"])
+    monkeypatch.setattr(cotap_worker, "stop_without", lambda parent: None)
+    records = iter([None, {"did": 1}])  # it is stopped, then it comes to its end
+    monkeypatch.setattr(cotap_worker, "do", lambda *given: done.append(given) or next(records))
+    for _ in range(3):
+        cotap_worker.main()
+    assert done == 2 * [(job, out)]
+    assert json.loads(record_path(out, job).read_text()) == {"did": 1}
