@@ -166,14 +166,20 @@ def test_noise_does_not_touch_the_random_state() -> None:
 
 
 def test_a_job_that_is_done_is_left(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job, done = run_job(), []
+    job = run_job()
+    done: list[Any] = []
     file = out / "job.json"
     file.write_text(json.dumps(asdict(job)))
     (out / "records").mkdir()
     monkeypatch.setattr(sys, "argv", ["", str(out), str(file), "1"])
     monkeypatch.setattr(cotap_worker, "stop_without", lambda parent: None)
     records = iter([None, {"did": 1}])  # it is stopped, then it comes to its end
-    monkeypatch.setattr(cotap_worker, "do", lambda *given: done.append(given) or next(records))
+
+    def note(*given: Any) -> Any:
+        done.append(given)
+        return next(records)
+
+    monkeypatch.setattr(cotap_worker, "do", note)
     for _ in range(3):
         cotap_worker.main()
     assert done == 2 * [(job, out)]
