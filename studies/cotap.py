@@ -162,10 +162,7 @@ def main() -> None:
             take_base(options.base, out)
         study = _study(options)
         until = began + 60 * options.minutes
-        try:
-            complete = drive(study, workers, at_once=options.jobs, until=until)
-        except KeyboardInterrupt:
-            complete = False
+        complete = drive(study, workers, at_once=options.jobs, until=until)
         found = write_results(study, workers)
     if options.publish:
         publish(study.name, found)
@@ -214,4 +211,7 @@ def _parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; call again to go on") from None
