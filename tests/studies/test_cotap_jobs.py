@@ -143,6 +143,7 @@ def test_what_can_be_done_follows_from_what_is_done() -> None:
         for arm, name in zip(ARMS, pair, strict=True)
     ]
     for place, job in enumerate(tries):
+        assert len(list(jobs(of, records))) == 4 + len(tries)  # no try is forestalled
         records.add(job, scores={"incontext": 0.3 - 0.01 * abs(place - 3)})
     later = list(jobs(of, records))[4 + len(tries) :]
     names = [f"{arm} {seed}" for seed in (0, 1, 2) for arm in ARMS]

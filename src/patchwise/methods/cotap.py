@@ -17,7 +17,7 @@ from patchwise.configs.cotap import CoTAPConfig
 from patchwise.losses.prototype_entropy import prototype_entropy_loss
 from patchwise.methods.clustering import cluster_images, cluster_neighbours, cluster_patches
 from patchwise.methods.cotap_health import filter_health, image_health, patch_health
-from patchwise.methods.health import distance_frac
+from patchwise.methods.health import distance_frac, feature_health
 from patchwise.methods.method import (
     Batch,
     Input,
@@ -32,6 +32,7 @@ from patchwise.methods.ranking import rank_patches
 from patchwise.methods.shared_regions import CropPair, shared_regions
 from patchwise.methods.taught import TaughtPatches, teach_images, teach_patches
 from patchwise.methods.two_headed import TwoHeadedBackbone
+from patchwise.models.backbone import BackboneOutput
 from patchwise.models.filtered_vit import FilteredViT
 from patchwise.models.sample_bank import SampleBank
 from patchwise.models.score_queue import ScoreQueue
@@ -204,9 +205,9 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
             parts["ranking"] = (config.ranking_weight, ranking.loss)
             health = {"ranking_accuracy": ranking.accuracy} if watched else {}
         if watched:
-            health |= patch_health(taught, output, scores)
+            health |= patch_health(taught, scores)
             health["patch_queue_age"] = self.patch_queue.age(step.index)
-            health |= self._health(views)
+            health |= self._health(views, output)
         rows = by_image(taught.scores)[by_image(taught.foreground)]
         yield _weighted(parts, CoTAPCarry(rows, None, _sorted(samples, views)), health)
         for first, count in self._passes(views) if pairs else ():
@@ -233,7 +234,7 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
         if step.watched:
             health = image_health(taught, scores)
             health["image_queue_age"] = self.image_queue.age(step.index)
-            health |= {} if config.trains_patches else self._health(views)
+            health |= {} if config.trains_patches else self._health(views, output)
         carry = CoTAPCarry(None, by_image(taught.scores), _sorted(samples, views))
         yield _weighted(parts, carry, health)
         for first, count in self._passes(views) if config.image_weight else ():
@@ -262,10 +263,13 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
         for first in range(0, views.local_views, most):
             yield first, min(most, views.local_views - first)
 
-    def _health(self, views: PairedViews) -> dict[str, Tensor]:
+    def _health(self, views: PairedViews, output: BackboneOutput) -> dict[str, Tensor]:
         teacher, student = self.teacher.module, self.student
-        distance = distance_frac(teacher.parameters(), student.parameters())
-        return {"teacher_distance": distance, **filter_health(student.backbone, views.teacher)}
+        return {
+            "teacher_distance": distance_frac(teacher.parameters(), student.parameters()),
+            **feature_health(output.cls, output.patches),
+            **filter_health(student.backbone, views.teacher),
+        }
 
     def _start_prototypes(self, bank: SampleBank, step: Step) -> None:
         """Make the filter's prototypes of the samples that have filled the bank."""

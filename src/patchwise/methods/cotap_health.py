@@ -4,25 +4,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from patchwise.methods.health import feature_health, some_rows
+from patchwise.methods.health import some_rows
 from patchwise.methods.taught import TaughtImages, TaughtPatches
-from patchwise.models.backbone import Backbone, BackboneOutput
+from patchwise.models.backbone import Backbone
 from patchwise.models.filtered_vit import FilteredViT
-from patchwise.ops.statistics import prototype_use
+from patchwise.ops.statistics import entropy_frac, prototype_use
 
 _LOOKED_AT = 4  # images whose prototypes are looked at
 
 
 @torch.no_grad()
 def patch_health(
-    taught: TaughtPatches, output: BackboneOutput, student: Float[Tensor, "V N H W K"]
+    taught: TaughtPatches, student: Float[Tensor, "V N H W K"]
 ) -> dict[str, Float[Tensor, ""]]:
     """Return what the global views tell.
 
     Args:
         taught: By the teacher.
-        output: The student's features of the same crops.
-        student: Its scores.
+        student: Scores of the same crops.
 
     Returns:
         ``mask_area``: share of the patches that are foreground.
@@ -30,17 +29,19 @@ def patch_health(
         choice of a prototype.
         ``prototype_use``: share of the patches' prototypes that are in use by the teacher's
         assignments of the foreground; see `patchwise.ops.statistics.prototype_use`.
-        And those of `feature_health`, of the student's features.
+        ``assignment_entropy``: mean entropy of these assignments, as a share of ln K: at 1 they
+        say nothing, and the temperature is too high.
     """
     foreground = taught.foreground.flatten()
     chosen = some_rows(foreground.nonzero()[:, 0])
     scores = taught.scores.flatten(0, 3)[chosen]
     agrees = scores.argmax(dim=1) == student.flatten(0, 3)[chosen].argmax(dim=1)
+    assignments = taught.assignments.flatten(0, 3)[chosen]
     return {
         "mask_area": foreground.double().mean(),
         "agreement": agrees.double().mean(),
-        "prototype_use": prototype_use(taught.assignments.flatten(0, 3)[chosen]),
-        **feature_health(output.cls, output.patches),
+        "prototype_use": prototype_use(assignments),
+        "assignment_entropy": entropy_frac(assignments).mean(),
     }
 
 
@@ -48,11 +49,13 @@ def patch_health(
 def image_health(
     taught: TaughtImages, student: Float[Tensor, "V N K"]
 ) -> dict[str, Float[Tensor, ""]]:
-    """Return ``image_agreement`` and ``image_prototype_use``: likewise, of all global views."""
+    """Return the same of all global views, under the same names with ``image_`` before them."""
     agrees = taught.scores.argmax(dim=-1) == student.argmax(dim=-1)
+    assignments = taught.assignments.flatten(0, 1)
     return {
         "image_agreement": agrees.double().mean(),
-        "image_prototype_use": prototype_use(taught.assignments.flatten(0, 1)),
+        "image_prototype_use": prototype_use(assignments),
+        "image_assignment_entropy": entropy_frac(assignments).mean(),
     }
 
 
