@@ -58,7 +58,7 @@ def build_floor(setting: CoTAPSetting) -> Act:
                         count = scored_patches(method.config, vectors.shape[1], local=bool(local))
                         vectors = vectors[:, :count]
                     scores = head.scores(vectors)
-                scores.backward(torch.ones_like(scores))
+                torch.autograd.backward(scores, torch.ones_like(scores))
         method.student.zero_grad(set_to_none=True)
 
     return run

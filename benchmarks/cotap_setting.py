@@ -58,7 +58,7 @@ class CoTAPSetting:
     def batches(self) -> Batch:
         """Return scenes of both sets, and others as neighbours, of the size of base images."""
         side_px = self.config().method.views.base_px
-        found = {}
+        found: dict[str, ImageBatch] = {}
         for source in CoTAP.inputs:
             for name in (source.name, source.neighbour_name):
                 ids = np.arange(self.images // 2) + 1000 * len(found)

@@ -4,7 +4,8 @@ import pytest
 from benchmarks.cotap_setting import CoTAPSetting
 from benchmarks.cotap_step import VARIANTS, Measured, arguments_of, build_step, run_one, table
 
-from patchwise.methods.cotap import CoTAP
+from patchwise.methods.cotap import CoTAP, CoTAPViews
+from patchwise.methods.method import Batch, Step
 
 
 def test_ratios_are_times_of_the_floor() -> None:
@@ -31,9 +32,13 @@ def test_a_command_line_tells_all_of_a_setting() -> None:
 def test_views_are_made_each_time_only_if_asked_for(
     with_views: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = []
-    original = CoTAP.make_views
-    monkeypatch.setattr(CoTAP, "make_views", lambda *args: (made.append(1), original(*args))[1])
+    made, original = [], CoTAP.make_views
+
+    def counted(method: CoTAP, batch: Batch, step: Step) -> CoTAPViews:
+        made.append(step)
+        return original(method, batch, step)
+
+    monkeypatch.setattr(CoTAP, "make_views", counted)
     act = build_step(CoTAPSetting(batch=2), with_views=with_views)
     act()
     act()

@@ -63,7 +63,7 @@ class Attention(nn.Module):
         """Return the softmax weights with which the first token reads all tokens, in float32."""
         dim = tokens.shape[-1]
         query, key = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            part.reshape(*part.shape[:2], self.heads, -1).transpose(1, 2)
             for part in (
                 self.queries(tokens[:, :1]),
                 self._project_by(tokens, slice(dim, 2 * dim)),
