@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
+from torch.nn import functional as F
 
 from patchwise.errors import ShapeError
 
@@ -28,6 +29,25 @@ class ImageBatch:
         """Return the batch with its pixels on ``device``; sizes and ids stay on the CPU."""
         pixels = self.pixels.to(device, non_blocking=True)
         return ImageBatch(pixels, self.sizes, self.ids, self.epoch)
+
+    def followed_by(self, other: "ImageBatch") -> "ImageBatch":
+        """Return the images of both batches, which are of one epoch, as one."""
+        height, width = (max(a, b) for a, b in zip(self._padded, other._padded, strict=True))
+        pixels = [
+            F.pad(batch.pixels, (0, width - batch._padded[1], 0, height - batch._padded[0]))
+            for batch in (self, other)
+        ]
+        return ImageBatch(
+            torch.cat(pixels),
+            torch.cat([self.sizes, other.sizes]),
+            torch.cat([self.ids, other.ids]),
+            self.epoch,
+        )
+
+    @property
+    def _padded(self) -> tuple[int, int]:
+        height, width = self.pixels.shape[2:]
+        return height, width
 
     def split(self, parts: int) -> list["ImageBatch"]:
         """Return the batch as ``parts`` batches of equal length, in order.

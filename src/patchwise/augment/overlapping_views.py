@@ -24,6 +24,8 @@ from patchwise.configs.views import OverlappingViewsConfig
 from patchwise.normalisation import normalise
 from patchwise.types import ImageBatch
 
+BESIDE_NONE = -1
+
 
 @dataclass(frozen=True)
 class OverlappingViews:
@@ -49,18 +51,6 @@ def make_overlapping_views(
        each local crop until it shares enough with both.   2. Normalise: the teacher's.
     3. Colour changes of each view, normalise: the student's.
 
-    An image and its neighbour, and where two of their crops show the same place:
-
-        image = make_overlapping_views(batch["scenes"], views, patch_px=16, seed=step.seed)
-        neighbour = make_overlapping_views(
-            batch["scenes.neighbour"], views, patch_px=16, seed=step.seed,
-            beside=batch["scenes"].ids,
-        )
-        crops, grids = image.student.crops, image.student.grids
-        in_first_global, in_first_local = overlap_boxes(
-            crops[0].boxes, crops[2].boxes, size_a=grids[0], size_b=grids[2]
-        )
-
     Args:
         batch: Images; the views are made on the device of its pixels.
         views: What to draw.
@@ -69,8 +59,8 @@ def make_overlapping_views(
         seed: Of the run. With it, ``batch.epoch``, an image's id, ``beside`` and the number of the
             view, everything about that view is determined, whatever else is in the batch. Images
             of two sets have ids of their own: give each set a seed of its own.
-        beside: For a batch of neighbours, the id of the image whose neighbour each one is. The
-            same image beside others has other views.
+        beside: For neighbours, the id of the image whose neighbour each one is, and `BESIDE_NONE`
+            for what is nobody's neighbour. The same image beside others has other views.
         normalisation: Of the backbone that is to see them.
 
     Returns:

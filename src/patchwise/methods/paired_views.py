@@ -5,7 +5,6 @@ Letters: B images, N = 2 B images and neighbours, V views, S their side, L local
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -13,7 +12,7 @@ from torch import Tensor
 from patchwise.augment.crop import Crops
 from patchwise.augment.draw import DrawKey, Purpose
 from patchwise.augment.multicrop import GLOBAL_VIEWS
-from patchwise.augment.overlapping_views import OverlappingViews, make_overlapping_views
+from patchwise.augment.overlapping_views import BESIDE_NONE, make_overlapping_views
 from patchwise.configs.normalisation import Normalisation
 from patchwise.configs.views import OverlappingViewsConfig
 from patchwise.types import ImageBatch
@@ -27,12 +26,12 @@ class PairedViews:
     student: tuple[Float[Tensor, "_ 3 _ _"], ...]  # a resolution each [V N, 3, S, S], coloured
     crops: tuple[Crops, ...]  # a view each, of N images, the global views first
     grids: tuple[tuple[int, int], ...]  # a view each: rows and columns of patches
-    keys: tuple[DrawKey, DrawKey]  # of the images, and of the neighbours
+    key: DrawKey  # of the first view
 
     @property
     def images(self) -> int:
         """N: images and neighbours."""
-        return 2 * len(self.keys[0])
+        return len(self.key)
 
     @property
     def local_views(self) -> int:
@@ -46,8 +45,8 @@ class PairedViews:
 
     def uniform(self, count: int, draw: int, device: torch.device) -> Float[Tensor, "N count"]:
         """Return numbers in [0, 1) of each image and neighbour; ``draw`` numbers the draws."""
-        drawn = [replace(key, view=draw).uniform(count, Purpose.RANKED_CELLS) for key in self.keys]
-        return torch.from_numpy(np.concatenate(drawn)).to(device, non_blocking=True)
+        drawn = replace(self.key, view=draw).uniform(count, Purpose.RANKED_CELLS)
+        return torch.from_numpy(drawn).to(device, non_blocking=True)
 
 
 def make_paired_views(
@@ -69,32 +68,16 @@ def make_paired_views(
         seed: Of the run and the image set.
         normalisation: Of the backbone that is to see them.
     """
-    own, theirs = (
-        make_overlapping_views(
-            batch, views, patch_px=patch_px, seed=seed, beside=beside, normalisation=normalisation
-        )
-        for batch, beside in ((images, None), (neighbours, images.ids))
+    made = make_overlapping_views(
+        images.followed_by(neighbours),
+        views,
+        patch_px=patch_px,
+        seed=seed,
+        beside=torch.cat([torch.full_like(images.ids, BESIDE_NONE), images.ids]),
+        normalisation=normalisation,
     )
-    return _join(own, theirs)
-
-
-def _join(own: OverlappingViews, theirs: OverlappingViews) -> PairedViews:
-    a, b = own.student, theirs.student
-    both = zip(a.pixels, b.pixels, strict=True)
-    crops = zip(a.crops, b.crops, strict=True)
-    return PairedViews(
-        teacher=_beside(own.teacher, theirs.teacher, a.num_images),
-        student=tuple(_beside(x, y, a.num_images) for x, y in both),
-        crops=tuple(Crops.concatenate([x, y]) for x, y in crops),
-        grids=a.grids,
-        keys=(a.keys[0], b.keys[0]),
-    )
-
-
-def _beside(own: Tensor, theirs: Tensor, images: int) -> Tensor:
-    """Join pixels that are sorted by view, [V B, 3, S, S] each, to [V 2 B, 3, S, S]."""
-    views = (x.reshape(-1, images, *x.shape[1:]) for x in (own, theirs))
-    return torch.cat(list(views), dim=1).flatten(0, 1)
+    student = made.student
+    return PairedViews(made.teacher, student.pixels, student.crops, student.grids, student.keys[0])
 
 
 def by_image(rows: Shaped[Tensor, "V N ..."]) -> Shaped[Tensor, "VN ..."]:
