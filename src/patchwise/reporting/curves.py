@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from patchwise.configs.cotap import CoTAPConfig
 from patchwise.configs.methods import DistillationConfig, MethodConfig
 from patchwise.configs.run import RunConfig
 from patchwise.reporting.chart import Chart, Line
@@ -103,19 +104,66 @@ _CURVES = (
         "How much of a patch's feature its place alone explains: low is good.",
     ),
 )  # fmt: skip
+_COTAP = (
+    _Curve(
+        "parts", "Parts of the loss", "loss, without its weight",
+        {part: part for part in ("dense", "image", "neighbour", "ranking", "prototype")},
+        "Dense, image and neighbour are cross-entropies in nats, ranking lies in [0, 1). They do "
+        "not fall to 0: targets are soft, and sharpen as the teacher moves.", from_zero=False,
+    ),
+    _Curve(
+        "ranking", "Ranking accuracy", "share of pairs", {"health/ranking_accuracy": "accuracy"},
+        "Pairs of matches that student and teacher put in the same order; 0.5 is chance.",
+    ),
+    _Curve(
+        "assignments", "Entropy of the teacher's assignments", "share of ln K",
+        {"health/assignment_entropy": "patches", "health/image_assignment_entropy": "images"},
+        "1: they say nothing, and the temperature is too high. 0: each is one prototype's alone.",
+    ),
+    _Curve(
+        "in-use", "Prototypes in use", "share of prototypes",
+        {"health/prototype_use": "patches' head", "health/image_prototype_use": "images' head",
+         "health/filter_use": "filter"},
+        "Assignments are balanced, so that the heads' stay near what a batch can use; the filter's "
+        "are not.",
+    ),
+    _Curve(
+        "agreement", "Agreement of student and teacher", "share",
+        {"health/agreement": "patches", "health/image_agreement": "images"},
+        "Of the same crop in other colours: how often both choose the same prototype first.",
+    ),
+    _Curve(
+        "mask", "Foreground", "share of patches", {"health/mask_area": "foreground"},
+        "Patches that hold 60 % of the teacher's attention, unless set otherwise.",
+    ),
+    _Curve(
+        "age", "Age of the queues", "steps",
+        {"health/patch_queue_age": "patches", "health/image_queue_age": "images"},
+        "Mean age of the scores that assignments are balanced over.",
+    ),
+)  # fmt: skip
+_NOT_COTAP = {"entropy", "offset", "prototypes", "agreement"}
+
+
+def _curves(config: RunConfig) -> tuple[_Curve, ...]:
+    """Return the usual curves of a run."""
+    if not isinstance(config.method, CoTAPConfig):
+        return _CURVES
+    return (*(curve for curve in _CURVES if curve.name not in _NOT_COTAP), *_COTAP)
 
 
 def make_charts(log: Log, config: RunConfig) -> list[Chart]:
     """Return the charts of everything that a log holds, validation first."""
     moments = tuple(float(w.step) for w in warnings(log))
     charts = [_validation(log)] if _keys(log, "val/") else []
-    known = {key for curve in _CURVES for key in curve.keys} | _REPEATED
+    usual = _curves(config)
+    known = {key for curve in usual for key in curve.keys} | _REPEATED
     others = [
         _Curve(f"other-{n}", key.removeprefix("health/").replace("_", " "), "value", {key: key},
                "Logged by the method.")
         for n, key in enumerate(_keys(log, "health/")) if key not in known
     ]  # fmt: skip
-    for curve in (*_CURVES, *others):
+    for curve in (*usual, *others):
         lines = tuple(
             Line(name, points) for key, name in curve.keys.items() if (points := _points(log, key))
         )
@@ -143,9 +191,9 @@ def _levels(method: MethodConfig) -> tuple[tuple[float, str], ...]:
     return ((math.log(method.prototypes), f"ln K = ln {method.prototypes}"),)
 
 
-def missing_curves(log: Log) -> list[str]:
+def missing_curves(log: Log, config: RunConfig) -> list[str]:
     """Return the titles of the usual curves of which a log holds nothing."""
-    return [c.title for c in _CURVES if not any(_points(log, key) for key in c.keys)]
+    return [c.title for c in _curves(config) if not any(_points(log, key) for key in c.keys)]
 
 
 def warnings(log: Log) -> list[Warned]:

@@ -41,7 +41,7 @@ def run_page(record: RunRecord, figures: Sequence[Figure]) -> str:
         warnings=warnings(record.log),
         tables=tables,
         charts=charts,
-        missing=missing_curves(record.log),
+        missing=missing_curves(record.log, record.config),
         figures=figures,
         costs=costs(record),
         versions=versions(record),
