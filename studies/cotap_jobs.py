@@ -225,7 +225,7 @@ def _arm(study: Study, arm: str, weights: Values, steps: int | None = None) -> V
         "settings": {**study.common, **own.settings},
     }
     if steps is not None:
-        a_step = study.common["train.batch"]
+        a_step = values["settings"]["train.batch"]
         epochs = steps / (_count(study.train) // a_step)
         values["settings"]["train.epochs"] = epochs
         if own.warmup_frac:
