@@ -15,6 +15,7 @@ from patchwise.configs.run import RunConfig
 from patchwise.errors import CheckpointError, ConfigError
 from patchwise.models.filtered_vit import FilteredViT
 from patchwise.training.fit import Fit
+from patchwise.training.folder import RunFolder
 from patchwise.training.log import read_log
 from patchwise.training.probe import Need
 from tests.api.cotap_runs import SETTINGS, train
@@ -62,9 +63,9 @@ def test_one_command_makes_a_filtered_backbone(complete: Path) -> None:
     assert isinstance(backbone, FilteredViT)
     assert (backbone.dim, len(backbone.filter.prototypes)) == (64, 3)
     assert read_config(complete / "config.toml").recipe == "cotap-small"
-    assert {path.name for path in complete.glob("neighbours-*")} == {
-        "neighbours-scenes.safetensors",
-        "neighbours-objects.safetensors",
+    folder = RunFolder(complete)
+    assert {*complete.glob("neighbours-*")} == {
+        folder.neighbours(name) for name in ("scenes", "objects")
     }
     lines = [line for line in read_log(complete / "log.jsonl") if "loss" in line]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
@@ -102,7 +103,7 @@ def test_resuming_with_what_would_change_the_run_is_refused(
     for option in ("neighbours_by", "neighbours_cache"):
         with pytest.raises(ConfigError, match=f"{option} must be left out with resume"):
             resume(**{option: weights})
-    (out / "neighbours-scenes.safetensors").write_bytes(b"nothing")
+    RunFolder(out).neighbours("scenes").write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match="must hold the neighbours of the run, got it is dam"):
         resume()
 
@@ -151,5 +152,5 @@ def test_the_command_takes_image_sets_weights_and_a_cache(weights: Path, tmp_pat
         done = CliRunner().invoke(app, [*command, *(x for s in settings for x in ("--set", s))])
         assert done.exit_code == 0, done.output
         assert said in done.stderr
-    bytes_of = [(tmp_path / run / "neighbours-scenes.safetensors").read_bytes() for run in "ab"]
+    bytes_of = [RunFolder(tmp_path / run).neighbours("scenes").read_bytes() for run in "ab"]
     assert bytes_of[0] == bytes_of[1]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import patchwise
-from patchwise.api.nearby import find_again, find_nearby, read_kept, read_nearby, write_nearby
+from patchwise.api.nearby import find_nearby, read_kept, read_nearby, refresher, write_nearby
 from patchwise.data.source import open_source
 from patchwise.errors import CheckpointError
 from patchwise.training.folder import RunFolder
@@ -47,10 +47,6 @@ def test_they_are_those_of_the_weights_that_are_asked_for(tmp_path: Path) -> Non
     own = find_nearby(plan, by=None, cache=None, say=print)["scenes"]
     theirs = find_nearby(plan, by=other, cache=None, say=print)["scenes"]
     assert not np.array_equal(own.cosines, theirs.cosines)
-    again = find_again(plan, small_vit(3).eval(), print)["scenes"]
-    np.testing.assert_array_equal(again.ids, theirs.ids)
-    filtered = find_again(plan, small_filtered(), print)["scenes"]
-    assert not np.array_equal(filtered.cosines, own.cosines)
 
 
 def test_a_folder_keeps_them_for_other_runs(tmp_path: Path) -> None:
@@ -84,8 +80,29 @@ def test_a_run_reads_what_it_wrote(folder: RunFolder) -> None:
     assert kept.keys() == found.keys()
     for name, ids in kept.items():
         np.testing.assert_array_equal(ids, found[name].ids)
-        shown = read_kept(folder, name, plan.sources[name])
+        shown = read_kept(folder.neighbours(name), plan.sources[name])
         np.testing.assert_array_equal(shown.cosines, found[name].cosines)
+
+
+def test_they_are_found_anew_by_the_backbone_that_is_trained_and_kept(folder: RunFolder) -> None:
+    plan = plan_of("scenes:8", "scenes:6")
+    said: list[str] = []
+    refresh = refresher(plan, folder, said.append)
+    found = refresh(5, small_filtered())
+    assert sum("finding" in line for line in said) == 2
+    wanted = find_nearby(replace(plan, initial=small_filtered()), by=None, cache=None, say=print)
+    for name, ids in found.items():
+        np.testing.assert_array_equal(ids, wanted[name].ids)
+    said.clear()
+    again = refresh(5, small_vit(3).eval())  # a run that goes on: they are there
+    none = refresh(5, None)
+    assert not said
+    for name, ids in found.items():
+        np.testing.assert_array_equal(again[name], ids)
+        np.testing.assert_array_equal(none[name], ids)
+    read_nearby(plan, folder)  # those of the beginning stay
+    with pytest.raises(CheckpointError, match="must hold the neighbours"):
+        refresh(6, None)
 
 
 @pytest.mark.bad_input

@@ -1,5 +1,6 @@
 """From what a user asks to a plan: image sets, weights, and what does not go together."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,12 @@ def filtered(tmp_path: Path) -> Path:
 def plan(
     init: Path | None,
     *,
-    recipe: str | None = "cotap-small",
+    recipe: str = "cotap-small",
     objects: str | None = None,
-    **more: Any,
+    changed: Mapping[str, Any] | None = None,
 ) -> Plan:
     console = Console(quiet=True)
-    settings = {**SETTINGS, **more}
+    settings = {**SETTINGS, **(changed or {})}
     return new_plan(Images.open("scenes:8", objects), Request(recipe, init, settings), console)
 
 
@@ -107,7 +108,7 @@ def test_weights_that_cannot_be_continued_are_named(weights: Path, filtered: Pat
     with pytest.raises(ConfigError, match="init must be the weights that cotap is to improve"):
         plan(None)
     with pytest.raises(ConfigError, match=r"filter_prototypes' must be that of the weights, 3"):
-        plan(filtered, **{"method.filter_prototypes": 5})
+        plan(filtered, changed={"method.filter_prototypes": 5})
     plain = {n: v for n, v in SETTINGS.items() if n.startswith(("train.", "data."))}
     for recipe in ("small", "small-dino"):
         request = Request(recipe, filtered, plain)

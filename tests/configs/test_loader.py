@@ -332,7 +332,7 @@ def test_a_file_must_name_a_method(got: str, toml: WriteTOML) -> None:
         read_config(toml(f"[method]\n{line}"))
     shown = {"{a = 1}": "{'a': 1}", "": "None"}.get(got, got)
     assert str(caught.value) == (
-        f"config: key 'method.name' must be one of dino, pwself, got {shown}"
+        f"config: key 'method.name' must be one of {', '.join(METHOD_CONFIGS)}, got {shown}"
     )
 
 

@@ -96,7 +96,7 @@ def foreground(method: CoTAP, views: PairedViews) -> Maps:
 def blurred(weights: Tensor) -> Tensor:
     """7 x 7, sigma 0.6, reflected at the border."""
     rows, columns = weights.shape
-    values = weights.tolist()
+    values: list[list[float]] = weights.tolist()
     kernel = [math.exp(-(d**2) / (2 * 0.6**2)) for d in range(-3, 4)]
 
     def at(row: int, column: int) -> float:

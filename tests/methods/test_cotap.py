@@ -36,6 +36,7 @@ WEIGHTED = replace(
     prototype_weight=0.6,
 )
 PARTS = ("dense", "image", "neighbour", "ranking", "prototype")
+OF_THE_STUDENT = {"teacher_distance", "filter_use", "patch_rank", "image_rank", "position_bias"}
 VARIANTS: dict[str, dict[str, Any]] = {
     "the paper's": {},
     "hinge, all foreground": {"surrogate": "hinge", "ranked_cells": 0},
@@ -406,8 +407,17 @@ def test_health_of_both_branches_is_told() -> None:
         "prototype_use",
         "ranking_accuracy",
         "patch_queue_age",
-        "teacher_distance",
-        "filter_use",
+        "assignment_entropy",
+        *OF_THE_STUDENT,
     }
-    assert told[1].keys() == {"image_agreement", "image_prototype_use", "image_queue_age"}
+    of_images = {"agreement", "prototype_use", "assignment_entropy", "queue_age"}
+    assert told[1].keys() == {f"image_{name}" for name in of_images}
     assert float(told[0]["patch_queue_age"]) == float(told[1]["image_queue_age"]) == 3
+
+
+def test_without_the_patches_losses_the_images_tell_of_the_student() -> None:
+    method = build(replace(COTAP_CONFIG, dense_weight=0.0, ranking_weight=0.0))
+    losses = make_step(method, paired_batch(0, 1), replace(step_at(), watched=True))
+    told = [loss.health for loss in losses if loss.health]
+    assert len(told) == 1
+    assert told[0].keys() >= OF_THE_STUDENT

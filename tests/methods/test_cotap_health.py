@@ -1,12 +1,13 @@
 """What CoTAP tells of its health, in cases that can be worked out by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from patchwise.methods.cotap_health import filter_health, image_health, patch_health
 from patchwise.methods.taught import TaughtImages, TaughtPatches
-from patchwise.models.backbone import BackboneOutput
 from tests.small_runs import small_filtered, small_vit
 
 K = 4
@@ -19,31 +20,25 @@ def patches(choices: list[int], foreground: list[bool]) -> tuple[TaughtPatches, 
     return TaughtPatches(teacher, teacher, torch.tensor(foreground).reshape(1, 1, 2, 2)), student
 
 
-def output_of(images: int = 1) -> BackboneOutput:
-    generator = torch.Generator().manual_seed(0)
-    features = torch.randn(images, 5, 8, generator=generator)
-    return BackboneOutput(features[:, 0], features[:, 1:], (2, 2))
-
-
 def test_only_the_foreground_tells_of_patches() -> None:
-    taught, student = patches([0, 1, 0, 2], [True, True, False, False])
-    found = {
-        name: float(value) for name, value in patch_health(taught, output_of(), student).items()
+    taught, student = patches([0, 1, 1, 2], [True, True, False, False])
+    found = {name: float(value) for name, value in patch_health(taught, student).items()}
+    assert found == {
+        "mask_area": 0.5,
+        "agreement": 0.5,
+        "prototype_use": pytest.approx(1 / K),
+        "assignment_entropy": 0,
     }
-    assert found["mask_area"] == 0.5
-    assert found["agreement"] == 0.5
-    assert found["prototype_use"] == pytest.approx(1 / K)
-    assert found.keys() >= {"patch_rank", "image_rank", "position_bias"}
 
 
-def test_assignments_tell_which_prototypes_are_used() -> None:
+def test_assignments_tell_which_prototypes_are_used_and_how_surely() -> None:
     taught, student = patches([0, 0, 0, 0], [True] * 4)
-    spread = torch.eye(K).reshape(1, 1, 2, 2, K)
-    found = patch_health(
-        TaughtPatches(taught.scores, spread, taught.foreground), output_of(), student
-    )
-    assert float(found["prototype_use"]) == pytest.approx(1)
-    assert float(found["agreement"]) == 1
+    for spread, entropy in ((torch.eye(K), 0), (torch.full((K, K), 1 / K), 1)):
+        assigned = replace(taught, assignments=spread.reshape(1, 1, 2, 2, K))
+        found = patch_health(assigned, student)
+        assert float(found["prototype_use"]) == pytest.approx(1)
+        assert float(found["assignment_entropy"]) == pytest.approx(entropy)
+        assert float(found["agreement"]) == 1
 
 
 def test_of_images_all_global_views_count() -> None:
@@ -52,6 +47,7 @@ def test_of_images_all_global_views_count() -> None:
     found = image_health(TaughtImages(scores, torch.eye(K)[[0, 0, 1, 1]].reshape(2, 2, K)), student)
     assert float(found["image_agreement"]) == 0.75
     assert float(found["image_prototype_use"]) == pytest.approx(2 / K)
+    assert float(found["image_assignment_entropy"]) == 0
 
 
 def test_prototypes_of_a_filter_are_read_more_or_less_evenly() -> None:

@@ -121,10 +121,17 @@ def test_one_image_alone_is_ranked_with_its_neighbour() -> None:
 
 
 def test_over_processes_all_cells_make_one_list() -> None:
-    """Each of two processes has two of four images; both find what one with all of them finds."""
+    """Each of two processes has two of four images; they find what one with all of them finds.
+
+    The second one's images have more foreground.
+    """
     student, scores, views = maps(4), maps(4, seed=1), views_of(4)
-    whole = rank(student, taught_of(scores), views, ranking_cells=(4,), ranked_cells=0)
     halves = [torch.tensor([0, 1, 4, 5]), torch.tensor([2, 3, 6, 7])]
+    foreground = torch.zeros(scores.shape[:-1], dtype=torch.bool)
+    foreground[:, halves[0], :2, 1:3] = True
+    foreground[:, halves[1], 1:] = True
+    taught = taught_of(scores, foreground)
+    whole = rank(student, taught, views, ranking_cells=(4,), ranked_cells=0)
     kept: list[list[Tensor]] = []
     for part in (1, 0):  # the second first: the first then has what both sent
         sent: list[Tensor] = []
@@ -151,7 +158,8 @@ def test_over_processes_all_cells_make_one_list() -> None:
                 ),
             ),
         )
-        found = rank_patches(student[:, rows], taught_of(scores[:, rows]), own, config, step)
+        part_of = taught_of(scores[:, rows], foreground[:, rows])
+        found = rank_patches(student[:, rows], part_of, own, config, step)
         kept.append(sent)
     assert float(found.loss) == pytest.approx(whole[0], rel=1e-12)
     assert float(found.accuracy) == pytest.approx(whole[1], rel=1e-12)

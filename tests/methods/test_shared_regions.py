@@ -52,6 +52,14 @@ def test_weights_are_a_mean_over_pairs_of_means_over_the_teachers_foreground() -
         assert weight[lost:] == pytest.approx([1 / 4 / (8 - lost)] * (8 - lost))
 
 
+def test_the_foreground_is_looked_up_where_the_teacher_shows_the_place() -> None:
+    foreground = EVERYTHING.clone()
+    foreground[0, 1, 3, 3] = False  # its last patch: the last one of the local view, too
+    pairs = shared_regions(CROPS, GRIDS, foreground, cells=2, collectives=ALONE)
+    kept = pairs[1].region.weight > 0
+    assert kept.flatten().tolist() == [True] * 7 + [False]
+
+
 def test_crops_that_do_not_meet_are_not_compared() -> None:
     apart = crops([[0, 0, 4, 4]], [[0, 0, 4, 4]], [[4, 4, 4, 4]])
     pairs = shared_regions(apart, GRIDS, EVERYTHING[:, :1], cells=2, collectives=ALONE)

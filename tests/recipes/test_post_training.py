@@ -47,7 +47,9 @@ def test_a_published_run_may_be_shorter_with_fewer_images_a_step() -> None:
     config = make_config("cotap-vits16", Facts(1_000, 480, "cpu", batch=8))
     assert config.train.batch == 8
     assert config.train.epochs * 1_000 / 8 == pytest.approx(240_000)
-    assert config.optim == make_config("cotap-vits16", FACTS).optim  # the rate follows the batch
+    whole = make_config("cotap-vits16", FACTS).optim
+    assert config.optim.lr_per_256 == pytest.approx(whole.lr_per_256)
+    assert config.optim.final_lr == pytest.approx(whole.final_lr * 8 / 112)
     assert make_config("cotap-vits16", Facts(1_000, 480, "cpu", epochs=3.0)).train.epochs == 3
 
 

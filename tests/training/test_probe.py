@@ -9,7 +9,7 @@ from patchwise.configs.backbone import ViTConfig
 from patchwise.configs.run import RunConfig
 from patchwise.errors import TrainingError
 from patchwise.training.probe import make_batch, measure_need, probe, waiting_bytes
-from tests.small_runs import PWSELF_CONFIG, VIEWS, run_config
+from tests.small_runs import COTAP_CONFIG, PWSELF_CONFIG, VIEWS, VIT, paired_batch, run_config
 
 
 def test_a_process_of_its_own_measures_and_a_larger_backbone_needs_more() -> None:
@@ -32,6 +32,13 @@ def test_it_is_steps_of_the_method_on_images_of_the_right_size() -> None:
     assert make_batch(replace(config, method=square), 3)["images"].pixels.shape == (3, 3, 64, 64)
     assert waiting_bytes(config) == 4 * 3 * 3 * 64 * 85
     assert measure_need(config, 1).bytes > 0
+
+
+def test_methods_with_several_inputs_get_images_for_each() -> None:
+    config = replace(run_config(), backbone=VIT, method=COTAP_CONFIG)
+    assert make_batch(config, 2).keys() == paired_batch(0).keys()
+    assert waiting_bytes(config) == 4 * waiting_bytes(run_config())
+    assert measure_need(config, 2).bytes > 0
 
 
 @pytest.mark.bad_input

@@ -190,9 +190,8 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
     ) -> Iterator[StepLoss[CoTAPCarry]]:
         """Losses a and d. ``sampled``: whether the bank's samples are taken here."""
         config, student, watched = self.config, self.student, step.watched
-        taught = teach_patches(
-            self.teacher.module, views, self.patch_queue, config, step.collectives
-        )
+        teacher = self.teacher.module
+        taught = teach_patches(teacher, views, self.patch_queue, config, step.collectives)
         pairs = self._crop_pairs(views, taught, step)
         output, samples = student.encode(views.student[0], sampled=sampled)
         scores = student.patch_scores(output, views.images)
@@ -218,10 +217,8 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
 
     def _image_losses(self, views: PairedViews, step: Step) -> Iterator[StepLoss[CoTAPCarry]]:
         """Losses b and c; the bank's samples are taken here."""
-        config, student = self.config, self.student
-        taught = teach_images(
-            self.teacher.module, views, self.image_queue, config, step.collectives
-        )
+        config, student, teacher = self.config, self.student, self.teacher.module
+        taught = teach_images(teacher, views, self.image_queue, config, step.collectives)
         output, samples = student.encode(views.student[0], sampled=True)
         scores = student.image_scores(output, views.images)
         parts, health = {}, {}
