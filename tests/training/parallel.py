@@ -64,7 +64,7 @@ def plan_of(case: str) -> Plan:
     neighbours = {wanted.name: nearest for wanted in inputs if wanted.neighbours}
     weights = small_vit() if neighbours else None
     if weights is not None:
-        config = replace(config, backbone=weights.config)
+        config = replace(config, backbone=replace(weights.config, drop_path=0.2))
     return make_plan(config, sources, weights, neighbours)
 
 
