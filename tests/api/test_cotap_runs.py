@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from typer.testing import CliRunner
 
 import patchwise
 from patchwise.api import planning
+from patchwise.api.training import _say_how_it_ended
 from patchwise.cli import app
 from patchwise.configs.loader import read_config
 from patchwise.configs.run import RunConfig
@@ -17,6 +19,7 @@ from patchwise.models.filtered_vit import FilteredViT
 from patchwise.training.fit import Fit
 from patchwise.training.log import read_log
 from patchwise.training.probe import Need
+from patchwise.training.run import TrainResult
 from tests.api.cotap_runs import SETTINGS, train
 from tests.small_runs import small_vit
 
@@ -63,8 +66,8 @@ def test_one_command_makes_a_filtered_backbone(complete: Path) -> None:
     assert (backbone.dim, len(backbone.filter.prototypes)) == (64, 3)
     assert read_config(complete / "config.toml").recipe == "cotap-small"
     assert {path.name for path in complete.glob("neighbours-*")} == {
-        "neighbours-scenes.safetensors",
-        "neighbours-objects.safetensors",
+        "neighbours-scenes-000000000.safetensors",
+        "neighbours-objects-000000000.safetensors",
     }
     lines = [line for line in read_log(complete / "log.jsonl") if "loss" in line]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
@@ -85,6 +88,15 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(complete: Path, tmp_path: P
     assert logs[0] == logs[1]
 
 
+def test_what_a_stopped_run_says_goes_on(
+    complete: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = TrainResult(str(tmp_path), False, 2, 4, 8, 1.0, 1, None, {})
+    _say_how_it_ended(result, (DATA, OBJECTS), Console(width=300))
+    said = capsys.readouterr().out
+    assert f"patchwise train {DATA} --out {tmp_path} --resume --objects {OBJECTS}" in said
+
+
 @pytest.mark.bad_input
 def test_resuming_with_what_would_change_the_run_is_refused(
     complete: Path, weights: Path, tmp_path: Path
@@ -102,7 +114,7 @@ def test_resuming_with_what_would_change_the_run_is_refused(
     for option in ("neighbours_by", "neighbours_cache"):
         with pytest.raises(ConfigError, match=f"{option} must be left out with resume"):
             resume(**{option: weights})
-    (out / "neighbours-scenes.safetensors").write_bytes(b"nothing")
+    (out / "neighbours-scenes-000000000.safetensors").write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match="must hold the neighbours of the run, got it is dam"):
         resume()
 
@@ -151,5 +163,7 @@ def test_the_command_takes_image_sets_weights_and_a_cache(weights: Path, tmp_pat
         done = CliRunner().invoke(app, [*command, *(x for s in settings for x in ("--set", s))])
         assert done.exit_code == 0, done.output
         assert said in done.stderr
-    bytes_of = [(tmp_path / run / "neighbours-scenes.safetensors").read_bytes() for run in "ab"]
+    bytes_of = [
+        (tmp_path / run / "neighbours-scenes-000000000.safetensors").read_bytes() for run in "ab"
+    ]
     assert bytes_of[0] == bytes_of[1]
