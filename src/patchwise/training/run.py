@@ -98,7 +98,7 @@ def execute(
             export = functools.partial(save_backbone, path=folder.backbone)
             saving = Saving(folder.checkpoints, export)
             complete = False
-            for now, until in _stretches(plan, training, refresh):
+            for now, until in _stretches(plan, training, refresh, observers):
                 stream = open_stream(
                     now,
                     bad_images,
@@ -118,15 +118,19 @@ def execute(
 
 
 def _stretches(
-    plan: Plan, training: Training, refresh: Refresh | None
+    plan: Plan, training: Training, refresh: Refresh | None, observers: Observers
 ) -> Iterator[tuple[Plan, int]]:
-    """Yield what to train and until which step, from where the training is on."""
+    """Yield what to train and until which step, from where the training is on.
+
+    No neighbours are found for a run that is at its end, or asked to stop.
+    """
     every = plan.refresh_steps if refresh is not None else 0
     while True:
         begun = training.done // every * every if every else 0
         until = min(training.total_steps, begun + every) if every else training.total_steps
         now = plan
-        if refresh is not None and begun:
+        idle = training.done == training.total_steps or observers.stopped()
+        if refresh is not None and begun and not idle:
             training.method.eval()
             backbone = training.method.backbone if begun == training.done else None
             now = replace(plan, neighbours=refresh(begun, backbone))
