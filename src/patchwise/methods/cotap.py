@@ -175,6 +175,13 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
         momenta = self.config.teacher_momentum, self.config.final_teacher_momentum
         self.teacher.follow(self.student, momentum=cosine(*momenta, progress=step.progress))
 
+    def settle(self) -> None:
+        """Have full queues and a full bank."""
+        self.patch_queue.fill()
+        self.image_queue.fill()
+        if self.bank is not None:
+            self.bank.queue.fill()
+
     def parameter_groups(self) -> list[ParameterGroup]:
         """Heads have a higher peak of the learning rate; all end at the same rate."""
         scale = self.config.head_rate_scale
