@@ -98,13 +98,14 @@ def execute(
             export = functools.partial(save_backbone, path=folder.backbone)
             saving = Saving(folder.checkpoints, export)
             complete = False
+            residences = find_residences(plan, console.print)
             for now, until in _stretches(plan, training, refresh, observers):
                 stream = open_stream(
                     now,
                     bad_images,
                     start_step=training.done,
                     say=console.print,
-                    residences=find_residences(now, console.print),
+                    residences=residences,
                 )
                 with closing(stream):
                     complete = fit(training, stream, observers, saving, until=until)
@@ -163,7 +164,7 @@ def summarise(
     """Return what the run came to so far."""
     lines = read_log(folder.log)
     counts: Counter[str] = Counter()
-    for found in bad_images.values():
+    for found in dict.fromkeys(bad_images.values()):  # inputs may share one
         counts.update(found.counts)
     losses = [line["loss"] for line in lines if "loss" in line]
     return TrainResult(
