@@ -182,6 +182,8 @@ def fitted(plan: Plan, fit: str | None, console: Console) -> Plan:
         + f": {found.need.bytes / 2**30:.2f} GiB measured"
         + (f", and {kept / 2**30:.2f} GiB for images" if kept else "")
     )
+    if train.accumulate > 1 and isinstance(method, CoTAPConfig):
+        console.print("note: CoTAP assigns and ranks the patches of each part on its own")
     chosen = replace(
         plan.config,
         data=data,
