@@ -177,8 +177,8 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
 
     def settle(self) -> None:
         """Have full queues and a full bank."""
-        self.patch_queue.fill()
-        self.image_queue.fill()
+        self.patch_queue.settle()
+        self.image_queue.settle()
         if self.bank is not None:
             self.bank.queue.fill()
 

@@ -45,7 +45,7 @@ class ScoreQueue(nn.Module):
         """Whether nothing was added yet."""
         return self.scores.count == 0
 
-    def fill(self) -> None:
+    def settle(self) -> None:
         """Be full: for a measurement that is thrown away."""
         self.scores.fill()
         self.steps.fill()
