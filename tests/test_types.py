@@ -30,6 +30,27 @@ def test_parts_put_together_are_the_whole(batch: ImageBatch, parts: int) -> None
         torch.testing.assert_close(joined, getattr(batch, name), rtol=0, atol=0)
 
 
+def test_batches_of_images_of_other_sizes_are_joined() -> None:
+    small, wide = (
+        ImageBatch(
+            torch.full((2, 3, *size), 7, dtype=torch.uint8),
+            torch.tensor([size, size]),
+            torch.tensor(ids),
+            4,
+        )
+        for size, ids in (((5, 4), [3, 1]), ((2, 6), [3, 8]))
+    )
+    both = small.followed_by(wide)
+    assert both.pixels.shape == (4, 3, 5, 6)
+    assert both.ids.tolist() == [3, 1, 3, 8]
+    assert both.epoch == 4
+    for row, (height, width) in enumerate(both.sizes.tolist()):
+        shown = torch.zeros(5, 6, dtype=torch.bool)
+        shown[:height, :width] = True
+        assert torch.equal(both.pixels[row] == 7, shown.expand(3, -1, -1))
+        assert (both.pixels[row][:, ~shown] == 0).all()
+
+
 def test_only_pixels_are_moved(batch: ImageBatch) -> None:
     moved = batch.to(torch.device("meta"))
     assert moved.pixels.device.type == "meta"

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from typer.testing import CliRunner
 
 import patchwise
 from patchwise.api import planning
+from patchwise.api.training import _say_how_it_ended
 from patchwise.cli import app
 from patchwise.configs.loader import read_config
 from patchwise.configs.run import RunConfig
@@ -18,6 +20,7 @@ from patchwise.training.fit import Fit
 from patchwise.training.folder import RunFolder
 from patchwise.training.log import read_log
 from patchwise.training.probe import Need
+from patchwise.training.run import TrainResult
 from tests.api.cotap_runs import SETTINGS, train
 from tests.small_runs import small_vit
 
@@ -84,6 +87,15 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(complete: Path, tmp_path: P
         for folder in (complete, out)
     ]
     assert logs[0] == logs[1]
+
+
+def test_what_a_stopped_run_says_goes_on(
+    complete: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = TrainResult(str(tmp_path), False, 2, 4, 8, 1.0, 1, None, {})
+    _say_how_it_ended(result, (DATA, OBJECTS), Console(width=300))
+    said = capsys.readouterr().out
+    assert f"patchwise train {DATA} --out {tmp_path} --resume --objects {OBJECTS}" in said
 
 
 @pytest.mark.bad_input

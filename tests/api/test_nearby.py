@@ -122,3 +122,38 @@ def test_what_is_missing_damaged_or_of_other_images_is_refused(
     plan = plan_of("scenes:8", "scenes:7" if damage == "other images" else "scenes:6")
     with pytest.raises(CheckpointError, match=r"neighbours-objects.* must hold the neighbours of"):
         read_nearby(plan, folder)
+
+
+def test_they_are_found_anew_once_and_kept(tmp_path: Path) -> None:
+    plan, folder, said = plan_of("scenes:8", "scenes:6"), RunFolder(tmp_path), list[str]()
+    refresh = refresher(plan, folder, said.append)
+    student = small_filtered(3)
+    found = refresh(5, student)
+    assert sum("finding" in line for line in said) == 2
+    other = tmp_path / "other.safetensors"
+    patchwise.save_backbone(student, other)
+    for name, nearby in find_nearby(plan, by=other, cache=None, say=print).items():
+        np.testing.assert_array_equal(found[name], nearby.ids)
+        assert folder.neighbours(name, 5).exists()
+        assert not folder.neighbours(name).exists()
+    said.clear()
+    for again in (refresh(5, student), refresh(5, None)):
+        for name, ids in again.items():
+            np.testing.assert_array_equal(ids, found[name])
+    assert not said
+
+
+def test_a_search_that_was_killed_between_two_sets_is_made_again(tmp_path: Path) -> None:
+    plan, folder = plan_of("scenes:8", "scenes:6"), RunFolder(tmp_path)
+    first = refresher(plan, folder, print)(5, small_vit(3).eval())
+    folder.neighbours("objects", 5).unlink()
+    again = refresher(plan, folder, print)(5, small_vit(3).eval())
+    for name, ids in first.items():
+        np.testing.assert_array_equal(again[name], ids)
+
+
+@pytest.mark.bad_input
+def test_without_the_backbone_of_its_step_nothing_is_searched(tmp_path: Path) -> None:
+    refresh = refresher(plan_of("scenes:8"), RunFolder(tmp_path), print)
+    with pytest.raises(CheckpointError, match="must hold the neighbours of the run"):
+        refresh(5, None)

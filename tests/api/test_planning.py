@@ -95,6 +95,14 @@ def test_the_plan_is_described(weights: Path, capsys: pytest.CaptureFixture[str]
     assert "3 (filter), 8 (patches) and 8 (images) prototypes" in said
 
 
+def test_an_epoch_ends_with_the_smaller_set_in_recipes_too(weights: Path) -> None:
+    for data, objects in (("scenes:500", "scenes:300"), ("scenes:300", "scenes:500")):
+        request = Request("cotap-small", weights, {})
+        found = new_plan(Images.open(data, objects), request, Console(quiet=True))
+        assert found.steps_per_epoch == 300 // 32
+        assert 0.95 * 1500 < found.total_steps < 1.05 * 1500
+
+
 def test_housekeeping_names_settings_that_there_are() -> None:
     config = make_config(DEFAULT_RECIPE, Facts(100, 64, "cpu"))
     for name in HOUSEKEEPING:

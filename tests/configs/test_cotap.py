@@ -57,7 +57,6 @@ def test_every_option_has_help() -> None:
         (True, True, ("ranking", "image")),
         (False, True, ("dense", "ranking")),
         (True, False, ("image", "neighbour", "prototype")),
-        (False, False, ("dense", "ranking", "image", "neighbour")),
     ],
 )
 def test_a_branch_is_trained_while_a_part_of_it_has_weight(
@@ -115,6 +114,12 @@ def test_cells_may_be_as_many_as_two_views_have() -> None:
         ({"ranked_cells": -1}, "ranked_cells must lie in"),
         ({"bank_samples": 7, "filter_prototypes": 8}, r"filter_prototypes must lie in \[1, 7\]"),
         ({"filter_prototypes": -1}, "filter_prototypes must lie in"),
+        (
+            dict.fromkeys(
+                ("dense_weight", "ranking_weight", "image_weight", "neighbour_weight"), 0.0
+            ),
+            "dense_weight, image_weight, neighbour_weight or ranking_weight must be above 0",
+        ),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )

@@ -234,3 +234,19 @@ def test_it_is_finite_in_bf16(build: Callable[[], Method[Any, Any]]) -> None:
     method = build()
     with torch.autocast("cpu", torch.bfloat16):
         assert math.isfinite(total_loss(method, batch_of(method, 0, 1), step_at()))
+
+
+def test_a_settled_method_makes_the_steps_of_a_run_under_way(
+    build: Callable[[], Method[Any, Any]],
+) -> None:
+    method = build()
+    before = {name: tensor.shape for name, tensor in method.state_dict().items()}
+    method.settle()
+    losses = make_step(method, batch_of(method, 0, 1, 2), step_at())
+    assert all(loss.total.isfinite() for loss in losses)
+    method.after_step(carries_of(losses), step_at())
+    assert {name: tensor.shape for name, tensor in method.state_dict().items()} == before
+    if isinstance(method, CoTAP):
+        assert method.patch_queue.scores.full
+        assert method.image_queue.scores.full
+        assert any("prototype" in loss.parts for loss in losses)

@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from patchwise.augment.overlapping_views import make_overlapping_views
+from patchwise.augment.overlapping_views import BESIDE_NONE, make_overlapping_views
 from patchwise.configs.normalisation import IMAGENET
 from patchwise.methods.paired_views import PairedViews, by_image, make_paired_views
+from patchwise.models.vit import ViT
 from patchwise.types import ImageBatch
-from tests.small_runs import COTAP_CONFIG, scene_batch
+from tests.small_runs import COTAP_CONFIG, VIT, scene_batch
 
 VIEWS = replace(COTAP_CONFIG.views, local_count=3)
 
@@ -36,7 +37,8 @@ def test_view_after_view_come_the_images_and_then_their_neighbours() -> None:
     assert made.student[1].shape == (18, 3, 16, 16)
     assert made.grids == ((4, 4), (4, 4), (2, 2), (2, 2), (2, 2))
     batch, others = images_of(0, 1, 2), images_of(7, 8, 9)
-    for half, (part, beside) in enumerate(((batch, None), (others, batch.ids))):
+    alone = torch.full((3,), BESIDE_NONE)
+    for half, (part, beside) in enumerate(((batch, alone), (others, batch.ids))):
         wanted = make_overlapping_views(part, VIEWS, patch_px=8, seed=4, beside=beside)
         for view in range(5):
             assert torch.equal(
@@ -108,3 +110,34 @@ def test_sorted_rows_of_parts_are_those_of_the_whole(images: int) -> None:
         for s in range(0, 4, images)
     ]
     assert torch.equal(torch.cat([by_image(part) for part in parts]), by_image(whole))
+
+
+def test_passes_cover_the_local_views() -> None:
+    made = make()
+    assert list(made.passes(0)) == [(0, 3)]
+    assert list(made.passes(2)) == [(0, 2), (2, 1)]
+
+
+def test_stochastic_depth_is_drawn_for_each_image_wherever_it_is() -> None:
+    vit = ViT(replace(VIT, drop_path=0.5)).train()
+    kept = make().kept(vit, 0, 5)
+    assert kept is not None
+    assert kept.shape == (5 * 6, 2, 2)
+    assert kept[:, 0].all()  # the first block's rate is 0
+    assert 5 < kept[:, 1].sum() < 55
+    views = kept.reshape(5, 2, 3, 2, 2)  # image and neighbour, images
+    assert not torch.equal(views[0], views[1])
+    assert not torch.equal(views[:, 0], views[:, 1])
+    part = make((2,), (9,)).kept(vit, 3, 2)
+    assert part is not None
+    assert torch.equal(part.reshape(2, 2, 2, 2), views[3:, :, 2])
+    assert make().kept(vit.eval(), 0, 2) is None
+    assert make().kept(ViT(VIT).train(), 0, 2) is None
+
+
+def test_samples_are_sorted_by_image() -> None:
+    made, rows = make(), torch.arange(12)
+    sorted_rows = made.sort(rows)
+    assert sorted_rows is not None
+    assert sorted_rows.tolist() == [0, 6, 3, 9, 1, 7, 4, 10, 2, 8, 5, 11]
+    assert made.sort(None) is None

@@ -102,7 +102,7 @@ def test_ties_are_broken_by_the_images_own_draws() -> None:
     student, teacher = maps(2), taught_of(maps(2, seed=1))
     views = views_of(2)
     assert rank(student, teacher, views) == rank(student, teacher, views, index=7)
-    other = replace(views, keys=(replace(views.keys[0], epoch=1), views.keys[1]))
+    other = replace(views, key=replace(views.key, epoch=1))
     assert rank(student, teacher, views) != rank(student, teacher, other)
 
 
@@ -147,17 +147,11 @@ def test_over_processes_all_cells_make_one_list() -> None:
         step = replace(step_at(), collectives=Both(), watched=True)
         config = replace(COTAP_CONFIG, rank_all_processes=True, ranking_cells=(4,), ranked_cells=0)
         rows = halves[part]
-        own = replace(
-            views,
-            keys=(
-                replace(views.keys[0], ids=views.keys[0].ids[2 * part : 2 * part + 2]),
-                replace(
-                    views.keys[1],
-                    ids=views.keys[1].ids[2 * part : 2 * part + 2],
-                    beside=views.keys[0].ids[2 * part : 2 * part + 2],
-                ),
-            ),
+        assert views.key.beside is not None
+        own_key = replace(
+            views.key, ids=views.key.ids[rows.numpy()], beside=views.key.beside[rows.numpy()]
         )
+        own = replace(views, key=own_key)
         part_of = taught_of(scores[:, rows], foreground[:, rows])
         found = rank_patches(student[:, rows], part_of, own, config, step)
         kept.append(sent)

@@ -121,6 +121,16 @@ def test_half_precision_and_cells_of_zero_are_compared_in_float32() -> None:
     assert pairs.prediction.isfinite().all()
 
 
+def test_autocast_does_not_round_what_is_ranked() -> None:
+    images, neighbours = (all_kept(torch.randn(4, 3, 64), torch.randn(4, 3, 64)) for _ in "ab")
+    others = torch.from_numpy(derangements(1, 4, 0))
+    exact = CellPairs.compare(images, neighbours, others)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        pairs = CellPairs.compare(images, neighbours, others)
+    torch.testing.assert_close(pairs.prediction, exact.prediction, rtol=0, atol=1e-6)
+    torch.testing.assert_close(pairs.target, exact.target, rtol=0, atol=1e-6)
+
+
 @pytest.mark.bad_input
 def test_wrong_sizes_are_refused() -> None:
     with pytest.raises(RangeError, match="side must be at most that of the map, got 4 for 3 x 5"):

@@ -58,3 +58,10 @@ def test_wrong_sizes_are_refused() -> None:
         FIFO(0, ())
     with pytest.raises(ShapeError, match=r"FIFO.push: items must have shape \(any, 2\)"):
         FIFO(3, (2,)).push(torch.zeros(2, 3))
+
+
+def test_filled_it_is_full_of_ones() -> None:
+    queue = FIFO(4, (2,))
+    queue.fill()
+    assert queue.full
+    assert torch.equal(queue.items(), torch.ones(4, 2))

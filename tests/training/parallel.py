@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from patchwise.api.nearby import refresher
 from patchwise.configs.methods import MethodConfig
 from patchwise.data.images import ImageProblem
 from patchwise.data.synthetic import Scenes
 from patchwise.errors import DataError, PatchwiseError
 from patchwise.methods import METHODS
+from patchwise.training.folder import RunFolder
 from patchwise.training.plan import Plan, build_training, count_bad_images, make_plan, open_stream
 from patchwise.training.processes import here, joined
 from tests.small_runs import COTAP_CONFIG, DINO_CONFIG, PWSELF_CONFIG, run_config, small_vit
@@ -64,7 +66,7 @@ def plan_of(case: str) -> Plan:
     neighbours = {wanted.name: nearest for wanted in inputs if wanted.neighbours}
     weights = small_vit() if neighbours else None
     if weights is not None:
-        config = replace(config, backbone=weights.config)
+        config = replace(config, backbone=replace(weights.config, drop_path=0.2))
     return make_plan(config, sources, weights, neighbours)
 
 
@@ -112,6 +114,13 @@ def meet_broken_images(tolerated: int) -> dict[str, Any]:
     return found
 
 
+def find_anew(folder: Path) -> dict[str, Any]:
+    """Find the neighbours of a run anew."""
+    said: list[str] = []
+    refresh = refresher(plan_of("cotap"), RunFolder(folder), said.append)
+    return {"found": refresh(3, small_vit().eval()), "again": refresh(3, None), "said": said}
+
+
 def talk() -> dict[str, Any]:
     """Use each kind of message."""
     processes = here()
@@ -147,6 +156,7 @@ def main() -> None:
         found: dict[str, Any] = {case: asdict(train(case)) for case in CASES}
         found["talk"] = talk()
         found["broken"] = {tolerated: meet_broken_images(tolerated) for tolerated in (4, 3, 2)}
+        found["anew"] = find_anew(folder)
         torch.save(found, folder / f"{processes.rank}.pt")
 
 

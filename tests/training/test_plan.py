@@ -24,7 +24,7 @@ from patchwise.training.plan import (
     open_stream,
 )
 from tests.data.numbered import Numbered
-from tests.small_runs import PWSELF_CONFIG, VIEWS, run_config, small_vit
+from tests.small_runs import COTAP_CONFIG, PWSELF_CONFIG, VIEWS, run_config, small_vit
 
 
 def test_steps_follow_from_images_batch_and_epochs() -> None:
@@ -170,3 +170,15 @@ def test_views_that_are_no_multiple_of_the_patch_are_named(name: str) -> None:
 def test_more_images_a_batch_than_there_are_is_named() -> None:
     with pytest.raises(ConfigError, match=r"got batch 4 for 3 images.*train\.batch=3"):
         make_plan(run_config(), open_source("scenes:3"), None)
+
+
+def test_one_image_set_has_one_count_of_bad_images() -> None:
+    config = replace(run_config(), backbone=small_vit().config, method=COTAP_CONFIG)
+    made_up = np.roll(np.arange(9), -1)[:, None]
+    nearest = {"scenes": made_up, "objects": made_up}
+    one, other = open_source("scenes:9"), open_source("scenes:9")
+    shared = count_bad_images(make_plan(config, one, small_vit(), nearest))
+    assert shared["scenes"] is shared["objects"]
+    two = {"scenes": one, "objects": other}
+    apart = count_bad_images(make_plan(config, two, small_vit(), nearest))
+    assert apart["scenes"] is not apart["objects"]

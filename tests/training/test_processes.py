@@ -76,6 +76,15 @@ def test_an_error_of_one_is_an_error_of_all(both: list[dict[str, Any]]) -> None:
     assert second["fail"][0] == "DataError"
 
 
+def test_the_first_finds_neighbours_for_both(both: list[dict[str, Any]]) -> None:
+    first, second = both[0]["anew"], both[1]["anew"]
+    assert sum("finding" in line for line in first["said"]) == 2  # of two image sets
+    assert second["said"] == []
+    for name, ids in first["found"].items():
+        for other in (first["again"], second["found"], second["again"]):
+            assert (other[name] == ids).all()
+
+
 def test_bad_images_of_both_are_counted_by_both(both: list[dict[str, Any]]) -> None:
     alone = meet_broken_images(4)
     for found in both:

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from patchwise.api.models import require_plain
+from patchwise.api.post_training import check_post_training, note_on_prototypes
 from patchwise.configs.cotap import CoTAPConfig
 from patchwise.configs.loader import apply_settings
 from patchwise.configs.methods import MethodConfig
@@ -54,6 +55,11 @@ class Images:
         """Open them by what names them; see `open_source`."""
         return cls(open_source(data), None if objects is None else open_source(objects))
 
+    @property
+    def per_epoch(self) -> int:
+        """Images of each set in an epoch, which ends with the smaller one."""
+        return min(len(source) for source in (self.main, self.objects) if source is not None)
+
     def by_input(self, method: str) -> dict[str, ImageSource]:
         """Return the images of each input of a method.
 
@@ -92,6 +98,7 @@ def new_plan(images: Images, wanted: Request, console: Console) -> Plan:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     facts = replace(
         read_facts(images.main, settings.get("train.device", device)),
+        images=images.per_epoch,
         init=None if vit is None else vit.config,
         batch=settings.get("train.batch"),
         epochs=settings.get("train.epochs"),
@@ -100,12 +107,14 @@ def new_plan(images: Images, wanted: Request, console: Console) -> Plan:
     if vit is not None:
         config = _with_weights(config, vit, settings)
     console.print(_describe(config, facts, images))
-    return make_plan(
-        config,
-        images.by_input(config.method.name),
-        _continuable(weights, wanted.init, config.method),
-        stand_in_neighbours(images, config.method),
-    )
+    sources = images.by_input(config.method.name)
+    continued = _continuable(weights, wanted.init, config.method)
+    check_post_training(config, sources)
+    plan = make_plan(config, sources, continued, stand_in_neighbours(images, config.method))
+    note = note_on_prototypes(plan)
+    if note is not None:
+        console.print(note, style="yellow")
+    return plan
 
 
 def stand_in_neighbours(images: Images, method: MethodConfig) -> dict[str, NearestIds]:
@@ -173,6 +182,8 @@ def fitted(plan: Plan, fit: str | None, console: Console) -> Plan:
         + f": {found.need.bytes / 2**30:.2f} GiB measured"
         + (f", and {kept / 2**30:.2f} GiB for images" if kept else "")
     )
+    if train.accumulate > 1 and isinstance(method, CoTAPConfig):
+        console.print("note: CoTAP assigns and ranks the patches of each part on its own")
     chosen = replace(
         plan.config,
         data=data,
@@ -241,7 +252,7 @@ def _describe(config: RunConfig, facts: Facts, images: Images) -> str:
     vit, method, views = config.backbone, config.method, config.method.views
     objects, source = images.objects, images.main
     return (
-        f"{facts.images} images of {source.name} (short side {facts.short_side_px} px)\n"
+        f"{len(source)} images of {source.name} (short side {facts.short_side_px} px)\n"
         + (f"{len(objects)} images of {objects.name} for the images' head\n" if objects else "")
         + f"recipe {config.recipe}: {method.name}, ViT {vit.dim} wide, {vit.depth} deep, patch "
         f"{vit.patch_px}; views 2 x {views.global_px} + {views.local_count} x {views.local_px} px; "

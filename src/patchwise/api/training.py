@@ -134,7 +134,7 @@ def _train(  # noqa: PLR0913 - as `train`
     plan = replace(plan, neighbours=read_nearby(plan, folder))
     refresh = refresher(plan, folder, console.print)
     result = execute(plan, folder, validate=quick, refresh=refresh, console=console)
-    _say_how_it_ended(result, data, console)
+    _say_how_it_ended(result, (data, objects), console)
     if not result.complete:
         return result
     return _scored_by_first(folder, val, plan.config, console)
@@ -229,12 +229,16 @@ def _describe_cost(cost: Forecast) -> str:
     )
 
 
-def _say_how_it_ended(result: TrainResult, data: str | Path, console: Console) -> None:
+def _say_how_it_ended(
+    result: TrainResult, names: tuple[str | Path, str | Path | None], console: Console
+) -> None:
     folder = RunFolder(Path(result.out))
     if result.complete:
         console.print(f"done: {folder.backbone}")
     else:
+        data, objects = names
         again = ["patchwise", "train", str(data), "--out", result.out, "--resume"]
+        again += [] if objects is None else ["--objects", str(objects)]
         again += ["--processes", str(here().size)] if here().size > 1 else []
         console.print(
             f"stopped after step {result.steps} of {result.total_steps}; go on with\n"

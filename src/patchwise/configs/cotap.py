@@ -141,6 +141,11 @@ class CoTAPConfig:
         )
         check_within(name, -1.0, 1.0, similarity_threshold=self.similarity_threshold)
         check_choice(name, get_args(Surrogate), surrogate=self.surrogate)
+        if not (self.trains_patches or self.trains_images):
+            raise RangeError(
+                f"{name}: dense_weight, image_weight, neighbour_weight or ranking_weight must be "
+                f"above 0, got 0 for all: nothing would be trained"
+            )
         self._check_cells()
         if self.filter_prototypes:
             check_within(name, 1, self.bank_samples, filter_prototypes=self.filter_prototypes)

@@ -67,7 +67,11 @@ class TrainConfig:
 
     epochs: float = option(100.0, "Passes over the images; parts of one count.")
     batch: int = option(64, "Images a step, over all processes and accumulated parts.")
-    accumulate: int = option(1, "Parts into which a batch is split to save memory.")
+    accumulate: int = option(
+        1,
+        "Parts into which a batch is split to save memory; CoTAP assigns and ranks each on its "
+        "own, so that what it computes is not quite the same.",
+    )
     recompute: bool = option(
         False,
         "Keep few activations, and compute the others again for the gradient: less memory, about "

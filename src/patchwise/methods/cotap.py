@@ -175,6 +175,13 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
         momenta = self.config.teacher_momentum, self.config.final_teacher_momentum
         self.teacher.follow(self.student, momentum=cosine(*momenta, progress=step.progress))
 
+    def settle(self) -> None:
+        """Have full queues and a full bank."""
+        self.patch_queue.settle()
+        self.image_queue.settle()
+        if self.bank is not None:
+            self.bank.queue.fill()
+
     def parameter_groups(self) -> list[ParameterGroup]:
         """Heads have a higher peak of the learning rate; all end at the same rate."""
         scale = self.config.head_rate_scale
@@ -193,7 +200,8 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
         teacher = self.teacher.module
         taught = teach_patches(teacher, views, self.patch_queue, config, step.collectives)
         pairs = self._crop_pairs(views, taught, step)
-        output, samples = student.encode(views.student[0], sampled=sampled)
+        kept = views.kept(student.vit, 0, GLOBAL_VIEWS)
+        output, samples = student.encode(views.student[0], sampled=sampled, kept=kept)
         scores = student.patch_scores(output, views.images)
         parts, health = {}, {}
         if config.dense_weight:
@@ -208,9 +216,10 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
             health["patch_queue_age"] = self.patch_queue.age(step.index)
             health |= self._health(views, output)
         rows = by_image(taught.scores)[by_image(taught.foreground)]
-        yield _weighted(parts, CoTAPCarry(rows, None, _sorted(samples, views)), health)
-        for first, count in self._passes(views) if pairs else ():
-            output = student.backbone(views.local_pixels(first, count))
+        yield _weighted(parts, CoTAPCarry(rows, None, views.sort(samples)), health)
+        for first, count in views.passes(config.views_per_pass) if pairs else ():
+            kept = views.kept(student.vit, GLOBAL_VIEWS + first, count)
+            output = student.backbone(views.local_pixels(first, count), kept=kept)
             scores = student.patch_scores(output, views.images)
             dense = cluster_patches(scores, taught, pairs, config, first=GLOBAL_VIEWS + first)
             yield _weighted({"dense": (config.dense_weight, dense)})
@@ -219,7 +228,8 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
         """Losses b and c; the bank's samples are taken here."""
         config, student, teacher = self.config, self.student, self.teacher.module
         taught = teach_images(teacher, views, self.image_queue, config, step.collectives)
-        output, samples = student.encode(views.student[0], sampled=True)
+        kept = views.kept(student.vit, 0, GLOBAL_VIEWS)
+        output, samples = student.encode(views.student[0], sampled=True, kept=kept)
         scores = student.image_scores(output, views.images)
         parts, health = {}, {}
         if config.image_weight:
@@ -232,10 +242,11 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
             health = image_health(taught, scores)
             health["image_queue_age"] = self.image_queue.age(step.index)
             health |= {} if config.trains_patches else self._health(views, output)
-        carry = CoTAPCarry(None, by_image(taught.scores), _sorted(samples, views))
+        carry = CoTAPCarry(None, by_image(taught.scores), views.sort(samples))
         yield _weighted(parts, carry, health)
-        for first, count in self._passes(views) if config.image_weight else ():
-            output = student.backbone(views.local_pixels(first, count))
+        for first, count in views.passes(config.views_per_pass) if config.image_weight else ():
+            kept = views.kept(student.vit, GLOBAL_VIEWS + first, count)
+            output = student.backbone(views.local_pixels(first, count), kept=kept)
             scores = student.image_scores(output, views.images)
             loss = cluster_images(
                 scores, taught, len(views.crops), config, first=GLOBAL_VIEWS + first
@@ -253,12 +264,6 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
             cells=self.config.region_cells,
             collectives=step.collectives,
         )
-
-    def _passes(self, views: PairedViews) -> Iterator[tuple[int, int]]:
-        """Yield the first and the number of the local views of each pass."""
-        most = self.config.views_per_pass or max(1, views.local_views)
-        for first in range(0, views.local_views, most):
-            yield first, min(most, views.local_views - first)
 
     def _health(self, views: PairedViews, output: BackboneOutput) -> dict[str, Tensor]:
         teacher, student = self.teacher.module, self.student
@@ -279,13 +284,6 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
         for module in followers:
             assert isinstance(module.backbone, FilteredViT), "there is a bank"
             module.backbone.filter.set_prototypes(found)
-
-
-def _sorted(samples: Tensor | None, views: PairedViews) -> Tensor | None:
-    """Return samples of views by images [V N, ...] as `by_image` sorts them."""
-    if samples is None:
-        return None
-    return by_image(samples.reshape(-1, views.images, *samples.shape[1:]))
 
 
 def _weighted(

@@ -114,6 +114,9 @@ class Method(nn.Module, ABC, Generic[ViewsT, CarryT]):
             step: The step that was just made.
         """
 
+    def settle(self) -> None:
+        """Take what a step takes when a run is under way, for a measurement that is thrown away."""
+
     @abstractmethod
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return all trained parameters, each in exactly one group."""

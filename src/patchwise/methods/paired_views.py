@@ -3,10 +3,12 @@
 Letters: B images, N = 2 B images and neighbours, V views, S their side, L local views.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from patchwise.augment.crop import Crops
@@ -15,6 +17,7 @@ from patchwise.augment.multicrop import GLOBAL_VIEWS
 from patchwise.augment.overlapping_views import BESIDE_NONE, make_overlapping_views
 from patchwise.configs.normalisation import Normalisation
 from patchwise.configs.views import OverlappingViewsConfig
+from patchwise.models.vit import ViT
 from patchwise.types import ImageBatch
 
 
@@ -42,6 +45,36 @@ class PairedViews:
         """Return ``count`` of the local views from the ``first`` on, [count N, 3, S, S]."""
         start = first * self.images
         return self.student[1][start : start + count * self.images]
+
+    def passes(self, most: int) -> Iterator[tuple[int, int]]:
+        """Yield the first and the number of the local views of each pass, ``most``; 0: of all."""
+        step = most or max(1, self.local_views)
+        for first in range(0, self.local_views, step):
+            yield first, min(step, self.local_views - first)
+
+    def kept(self, vit: ViT, first: int, count: int) -> Bool[Tensor, "VN depth 2"] | None:
+        """Draw what stochastic depth keeps of some views' residuals; None: everything.
+
+        As all draws they are keyed by image: not by place in a batch or part, nor by process.
+
+        Args:
+            vit: Which the views go through.
+            first: Number of the first of the views, of all.
+            count: Number of views.
+        """
+        rates = vit.config.drop_rates
+        if not (vit.training and any(rates)):
+            return None
+        keys = (replace(self.key, view=view) for view in range(first, first + count))
+        drawn = [key.uniform(2 * len(rates), Purpose.DROP_PATH) for key in keys]
+        kept = np.concatenate(drawn).reshape(-1, len(rates), 2) >= np.array(rates)[:, None]
+        return torch.from_numpy(kept).to(self.teacher.device, non_blocking=True)
+
+    def sort(self, samples: Shaped[Tensor, "VN ..."] | None) -> Shaped[Tensor, "VN ..."] | None:
+        """Return samples of the global views as `by_image` sorts them; none if there are none."""
+        if samples is None:
+            return None
+        return by_image(samples.reshape(-1, self.images, *samples.shape[1:]))
 
     def uniform(self, count: int, draw: int, device: torch.device) -> Float[Tensor, "N count"]:
         """Return numbers in [0, 1) of each image and neighbour; ``draw`` numbers the draws."""

@@ -150,7 +150,12 @@ def take_cells(
 def _cosines(
     a: Float[Tensor, "B C K"], b: Float[Tensor, "B C K"], partners: Int[Tensor, "P B"]
 ) -> Float[Tensor, "P B C C"]:
-    """Return the cosine of each cell of image i with each of b's image partners[p, i]."""
+    """Return the cosine of each cell of image i with each of b's image partners[p, i].
+
+    In float32 at least, under autocast too: in half precision there would be a few hundred
+    different ones, and what is to be ranked would be tied.
+    """
     full = torch.promote_types(a.dtype, torch.float32)
-    first, second = (F.normalize(cells.to(full), dim=-1) for cells in (a, b))
-    return first @ second[partners].mT
+    with torch.autocast(a.device.type, enabled=False):
+        first, second = (F.normalize(cells.to(full), dim=-1) for cells in (a, b))
+        return first @ second[partners].mT

@@ -1,7 +1,7 @@
 """A backbone, with a filter or without, and a head each for patches and for images."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -28,12 +28,22 @@ class TwoHeadedBackbone(nn.Module):
         return self.backbone.vit if isinstance(self.backbone, FilteredViT) else self.backbone
 
     def encode(
-        self, pixels: Float[Tensor, "B 3 H W"], *, sampled: bool
+        self,
+        pixels: Float[Tensor, "B 3 H W"],
+        *,
+        sampled: bool,
+        kept: Bool[Tensor, "B depth 2"] | None = None,
     ) -> tuple[BackboneOutput, Float[Tensor, "B D 3 3"] | None]:
-        """Return the features of images and, if wanted, samples of what enters the last block."""
+        """Return the features of images and, if wanted, samples of what enters the last block.
+
+        Args:
+            pixels: Of the images.
+            sampled: Whether samples are wanted; only a filter has a use for them.
+            kept: By stochastic depth, see `PairedViews.kept`; None: see `ViT`.
+        """
         if not (sampled and isinstance(self.backbone, FilteredViT)):
-            return self.backbone(pixels), None
-        kept = self.vit.draw_kept(len(pixels))
+            return self.backbone(pixels, kept=kept), None
+        kept = self.vit.draw_kept(len(pixels)) if kept is None else kept
         tokens, grid = self.vit.before_last_block(pixels, kept)
         patches = tokens[:, 1 + self.vit.config.registers :].detach()
         full = patches.to(torch.promote_types(patches.dtype, torch.float32))

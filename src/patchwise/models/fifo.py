@@ -49,6 +49,12 @@ class FIFO(nn.Module):
         self.stored[places] = kept.to(self.stored.dtype)
         self.pushed.add_(len(items))
 
+    @torch.no_grad()
+    def fill(self) -> None:
+        """Be full, of ones: for a measurement that is thrown away."""
+        self.stored.fill_(1)
+        self.pushed.fill_(self.capacity)
+
     def items(self) -> Float[Tensor, "M ..."]:
         """Return the items, oldest first; a copy, which later ones do not change."""
         oldest = int(self.pushed) % self.capacity if self.full else 0

@@ -45,6 +45,11 @@ class ScoreQueue(nn.Module):
         """Whether nothing was added yet."""
         return self.scores.count == 0
 
+    def settle(self) -> None:
+        """Be full: for a measurement that is thrown away."""
+        self.scores.fill()
+        self.steps.fill()
+
     def age(self, step: int) -> Float[Tensor, ""]:
         """Return how many steps ago the rows were added, on average; 0 without rows."""
         added = self.steps.stored[: self.steps.count]

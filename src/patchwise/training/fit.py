@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from patchwise.configs.cotap import CoTAPConfig
 from patchwise.configs.run import RunConfig
 from patchwise.errors import ConfigError
 from patchwise.training.probe import Need, probe, waiting_bytes
@@ -57,7 +58,8 @@ def fit_memory(config: RunConfig, limit_bytes: int, say: Say, *, measured: Probe
     Of all that fit, the fastest is taken, and measured once more as it is.
 
     Args:
-        config: Batch and method stay; the gradient of a step is the same, up to rounding.
+        config: Batch and method stay; the gradient of a step is the same, up to rounding. Not so
+            with CoTAP: each part of a batch is assigned, and ranked, on its own.
         limit_bytes: Of the training process; on a GPU, of its memory. Processes that read images
             are not counted, nor is evaluation on the way.
         say: Told what is measured.
@@ -88,8 +90,15 @@ def fit_memory(config: RunConfig, limit_bytes: int, say: Say, *, measured: Probe
     raise ConfigError(
         f"fit: the limit must be at least what one view of one image at a time needs, "
         f"{_gib((least + waiting_bytes(config)) / _MARGIN)}, got {_gib(limit_bytes)}; "
-        f"lower method.prototypes, the views or the size of the backbone"
+        f"lower {_most_numbers(config)}, the views or the size of the backbone"
     )
+
+
+def _most_numbers(config: RunConfig) -> str:
+    """Return the options that make a head's scores large."""
+    if isinstance(config.method, CoTAPConfig):
+        return "method.queued_patches, method.queued_images, prototypes"
+    return "method.prototypes"
 
 
 def _ways(config: RunConfig) -> list[RunConfig]:

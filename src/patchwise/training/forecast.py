@@ -38,7 +38,9 @@ class Forecast:
 
 
 def measure(training: Training, stream: Stream) -> Measurement:
-    """Time real steps. ``training`` is changed by them and must not be used after.
+    """Time real steps, as they are when queues are full.
+
+    ``training`` is changed by them and must not be used after.
 
     The first step is not timed: it starts workers and fills caches. Nor are the batches that
     workers had read ahead: else a run that waits for its images would seem not to. Several
@@ -48,6 +50,7 @@ def measure(training: Training, stream: Stream) -> Measurement:
     if training.fabric.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(training.fabric.device)
     training.total_steps = max(training.total_steps, _WARM_UP_STEPS + _TIMED_STEPS)
+    training.method.settle()
     for _ in range(_WARM_UP_STEPS):
         training.step(next(stream))
     for _ in range(2 * training.config.data.workers):

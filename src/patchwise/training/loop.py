@@ -166,7 +166,7 @@ class Observers:
     log: RunLog | NoLog
     display: ProgressDisplay
     stop: StopRequest  # of this process; all stop when one of them is asked to
-    bad_images: Mapping[str, BadImages]  # by input
+    bad_images: Mapping[str, BadImages]  # by input, which may share one
     validate: Callable[[Backbone], dict[str, float]] | None = None
 
     def stopped(self) -> bool:
@@ -250,7 +250,7 @@ def _report(
     """Log and show a step; return the line of the log."""
     figures = {
         "epoch": training.done / training.steps_per_epoch,
-        "bad_images": sum(len(found) for found in observers.bad_images.values()),
+        "bad_images": sum(map(len, set(observers.bad_images.values()))),
         "images_per_s": speed.images_per_s,
         "data_wait_frac": speed.wait_frac,
     }

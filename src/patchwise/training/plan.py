@@ -257,9 +257,10 @@ def _resize_rule(plan: Plan) -> ResizeRule:
 
 
 def count_bad_images(plan: Plan) -> dict[str, BadImages]:
-    """Return a new count of bad images for each input of the plan."""
+    """Return a new count of bad images for each input of the plan; one for one image set."""
     tolerated = plan.config.data.tolerated_bad_images
-    return {name: BadImages(s.name, tolerated=tolerated) for name, s in plan.sources.items()}
+    counts = {id(s): BadImages(s.name, tolerated=tolerated) for s in plan.sources.values()}
+    return {name: counts[id(source)] for name, source in plan.sources.items()}
 
 
 def forecast(plan: Plan, say: Say) -> tuple[Plan, Forecast]:

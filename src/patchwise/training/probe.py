@@ -78,6 +78,7 @@ def measure_need(config: RunConfig, images: int) -> Need:
     assert config.train.precision is not None, "the precision is resolved"
     fabric = build_fabric(config.train.device, config.train.precision)
     method = build_method(ViT(config.backbone), config.method).to(fabric.device)
+    method.settle()
     optimizer = build_optimizer(method.parameter_groups())
     training = Training(method, optimizer, config, 10, 10, fabric)
     batch = make_batch(config, _PARTS * images)

@@ -98,13 +98,14 @@ def execute(
             export = functools.partial(save_backbone, path=folder.backbone)
             saving = Saving(folder.checkpoints, export)
             complete = False
-            for now, until in _stretches(plan, training, refresh):
+            residences = find_residences(plan, console.print)
+            for now, until in _stretches(plan, training, refresh, observers):
                 stream = open_stream(
                     now,
                     bad_images,
                     start_step=training.done,
                     say=console.print,
-                    residences=find_residences(now, console.print),
+                    residences=residences,
                 )
                 with closing(stream):
                     complete = fit(training, stream, observers, saving, until=until)
@@ -118,15 +119,19 @@ def execute(
 
 
 def _stretches(
-    plan: Plan, training: Training, refresh: Refresh | None
+    plan: Plan, training: Training, refresh: Refresh | None, observers: Observers
 ) -> Iterator[tuple[Plan, int]]:
-    """Yield what to train and until which step, from where the training is on."""
+    """Yield what to train and until which step, from where the training is on.
+
+    No neighbours are found for a run that is at its end, or asked to stop.
+    """
     every = plan.refresh_steps if refresh is not None else 0
     while True:
         begun = training.done // every * every if every else 0
         until = min(training.total_steps, begun + every) if every else training.total_steps
         now = plan
-        if refresh is not None and begun:
+        idle = training.done == training.total_steps or observers.stopped()
+        if refresh is not None and begun and not idle:
             training.method.eval()
             backbone = training.method.backbone if begun == training.done else None
             now = replace(plan, neighbours=refresh(begun, backbone))
@@ -159,7 +164,7 @@ def summarise(
     """Return what the run came to so far."""
     lines = read_log(folder.log)
     counts: Counter[str] = Counter()
-    for found in bad_images.values():
+    for found in dict.fromkeys(bad_images.values()):  # inputs may share one
         counts.update(found.counts)
     losses = [line["loss"] for line in lines if "loss" in line]
     return TrainResult(
