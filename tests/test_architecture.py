@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "listing": {"eval", "recipes"},
     "checkup": {"data", "training"},
     "api": {
+        "augment",
         "checkup",
         "data",
         "eval",
