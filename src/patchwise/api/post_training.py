@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 
-from patchwise.augment.multicrop import GLOBAL_VIEWS
 from patchwise.configs.cotap import CoTAPConfig
 from patchwise.configs.run import RunConfig
 from patchwise.data.source import ImageSource
 from patchwise.errors import ConfigError
 from patchwise.models.filtered_vit import FilteredViT
 from patchwise.training.plan import Plan
+
+_SAMPLES = 4  # two global views of an image, and of its neighbour
 
 
 def check_post_training(config: RunConfig, sources: Mapping[str, ImageSource]) -> None:
@@ -45,7 +46,7 @@ def note_on_prototypes(plan: Plan) -> str | None:
     method = plan.config.method
     if not isinstance(method, CoTAPConfig) or isinstance(plan.initial, FilteredViT):
         return None
-    samples = plan.total_steps * plan.config.train.batch * 2 * GLOBAL_VIEWS  # and of neighbours
+    samples = plan.total_steps * plan.config.train.batch * _SAMPLES
     if not method.filter_prototypes or samples >= method.bank_samples:
         return None
     return (
