@@ -29,7 +29,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "listing": {"eval", "recipes"},
     "checkup": {"data", "training"},
     "api": {
-        "augment",
         "checkup",
         "data",
         "eval",
