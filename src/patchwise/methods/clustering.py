@@ -34,6 +34,7 @@ def cluster_patches(
         config: The student's temperature.
         first: Number of the first of these views.
     """
+    assert taught.assignments is not None, "they are made where there is this loss"
     total = 0.0 * student.sum()
     for pair in pairs:
         if first <= pair.student < first + len(student):

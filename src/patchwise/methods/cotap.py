@@ -215,7 +215,9 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
             health |= patch_health(taught, scores)
             health["patch_queue_age"] = self.patch_queue.age(step.index)
             health |= self._health(views, output)
-        rows = by_image(taught.scores)[by_image(taught.foreground)]
+        rows = None
+        if config.dense_weight:
+            rows = by_image(taught.scores)[by_image(taught.foreground)]
         yield _weighted(parts, CoTAPCarry(rows, None, views.sort(samples)), health)
         for first, count in views.passes(config.views_per_pass) if pairs else ():
             kept = views.kept(student.vit, GLOBAL_VIEWS + first, count)

@@ -30,19 +30,18 @@ def patch_health(
         ``prototype_use``: share of the patches' prototypes that are in use by the teacher's
         assignments of the foreground; see `patchwise.ops.statistics.prototype_use`.
         ``assignment_entropy``: mean entropy of these assignments, as a share of ln K: at 1 they
-        say nothing, and the temperature is too high.
+        say nothing, and the temperature is too high. Both only where there are assignments.
     """
     foreground = taught.foreground.flatten()
     chosen = some_rows(foreground.nonzero()[:, 0])
     scores = taught.scores.flatten(0, 3)[chosen]
     agrees = scores.argmax(dim=1) == student.flatten(0, 3)[chosen].argmax(dim=1)
-    assignments = taught.assignments.flatten(0, 3)[chosen]
-    return {
-        "mask_area": foreground.double().mean(),
-        "agreement": agrees.double().mean(),
-        "prototype_use": prototype_use(assignments),
-        "assignment_entropy": entropy_frac(assignments).mean(),
-    }
+    health = {"mask_area": foreground.double().mean(), "agreement": agrees.double().mean()}
+    if taught.assignments is not None:
+        assignments = taught.assignments.flatten(0, 3)[chosen]
+        health["prototype_use"] = prototype_use(assignments)
+        health["assignment_entropy"] = entropy_frac(assignments).mean()
+    return health
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ class TaughtPatches:
     """What the teacher says of the patches."""
 
     scores: Float[Tensor, "V N H W K"]
-    assignments: Float[Tensor, "V N H W K"]
+    assignments: Float[Tensor, "V N H W K"] | None  # None: no loss is on them
     foreground: Bool[Tensor, "V N H W"]
 
 
@@ -48,21 +48,24 @@ def teach_patches(
     The foreground is what CLS attends to in the last block. Assignments are balanced over the
     patches of all views, images and neighbours, and over the queue.
     """
-    output = teacher.backbone(views.teacher, attention=True)
+    masked = config.foreground_frac < 1
+    output = teacher.backbone(views.teacher, attention=masked)
     scores = teacher.patch_scores(output, views.images)
-    assignments = sinkhorn(
-        scores.flatten(0, 3),
-        queue.share(collectives),
-        temperature=config.patch_temperature,
-        iterations=config.sinkhorn_iterations,
-        collectives=collectives,
-    )
+    assignments = None
+    if config.dense_weight:
+        assignments = sinkhorn(
+            scores.flatten(0, 3),
+            queue.share(collectives),
+            temperature=config.patch_temperature,
+            iterations=config.sinkhorn_iterations,
+            collectives=collectives,
+        ).reshape(scores.shape)
     foreground = torch.ones(scores.shape[:-1], dtype=torch.bool, device=scores.device)
-    if config.foreground_frac < 1:
+    if masked:
         assert output.attention is not None, "it was asked for"
         found = foreground_mask(output.attention, output.grid, mass_frac=config.foreground_frac)
         foreground = found.reshape(scores.shape[:-1])
-    return TaughtPatches(scores, assignments.reshape(scores.shape), foreground)
+    return TaughtPatches(scores, assignments, foreground)
 
 
 @torch.no_grad()
