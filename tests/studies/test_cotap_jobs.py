@@ -95,7 +95,8 @@ def test_every_run_of_the_tables_can_be_planned(name: str) -> None:
     for job in every_run(study(name)):
         config = config_of(job)
         steps = 100 if config.method.name == "pwself" else 30
-        assert round(config.train.epochs * (640 // 32)) == steps, job.name
+        a_step = config.train.batch
+        assert round(config.train.epochs * (640 // a_step)) == steps, job.name
         if config.method.name == "pwself":
             weights = ViT(config.backbone)
             assert make_plan(config, open_source("scenes:640"), weights).total_steps == steps
@@ -149,7 +150,7 @@ def test_what_can_be_done_follows_from_what_is_done() -> None:
     names = [f"{arm} {seed}" for seed in (0, 1, 2) for arm in ARMS]
     assert [job.name for job in later] == names + list(of.ablation)
     # places 2 and 3 are the second tries of either arm
-    assert later[0].values["settings"]["optim.lr_per_256"] == 0.0024
+    assert later[0].values["settings"]["optim.lr_per_256"] == 0.0096
     assert later[1].values["settings"]["optim.lr_per_256"] == 0.002
     records.add(later[2], file="runs/x/backbone.safetensors", weights="def", scores={})
     alone = [job for job in jobs(of, records) if "alone" in job.name]

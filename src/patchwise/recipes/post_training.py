@@ -76,7 +76,9 @@ def cotap_small(facts: Facts) -> RunConfig:
         base_px=math.ceil(shape.global_px * 256 / 224),
         global_px=shape.global_px,
         local_count=4,
-        local_px=max(shape.local_px, 4 * shape.patch_px),
+        local_px=max(
+            shape.local_px, min(4, shape.global_px // shape.patch_px // 2) * shape.patch_px
+        ),
         local_area_frac=(0.1, 0.3),
     )
     method = CoTAPConfig(
