@@ -80,6 +80,7 @@ def patches() -> tuple[Tensor, TaughtPatches, list[CropPair]]:
 
 def test_patches_foretell_those_of_the_same_place() -> None:
     student, taught, pairs = patches()
+    assert taught.assignments is not None
     costs = [
         cost(student[pair.student, i, y, x], taught.assignments[pair.teacher, i, y, x], 0.3)
         for pair in pairs

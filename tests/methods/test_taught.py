@@ -49,6 +49,7 @@ def test_patches_are_scored_and_assigned_with_the_queue(
     rows = torch.rand(queued, 12, generator=torch.Generator().manual_seed(0)) * 2 - 1
     config = replace(COTAP_CONFIG, sinkhorn_iterations=5, patch_temperature=0.2)
     found = teach_patches(teacher, views, queue_of(12, rows), config, ALONE)
+    assert found.assignments is not None
     assert found.scores.shape == found.assignments.shape == (2, 4, 4, 4, 12)
     with torch.no_grad():
         output = teacher.backbone(views.teacher, attention=True)
