@@ -99,7 +99,7 @@ def test_an_epoch_ends_with_the_smaller_set_in_recipes_too(weights: Path) -> Non
     for data, objects in (("scenes:500", "scenes:300"), ("scenes:300", "scenes:500")):
         request = Request("cotap-small", weights, {})
         found = new_plan(Images.open(data, objects), request, Console(quiet=True))
-        assert found.steps_per_epoch == 300 // 8
+        assert found.steps_per_epoch == 300 // found.config.train.batch
         assert 0.95 * 1500 < found.total_steps < 1.05 * 1500
 
 

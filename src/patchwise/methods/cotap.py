@@ -57,8 +57,8 @@ class CoTAPCarry:
     """What the queues and the bank get of a part of a batch, sorted by image."""
 
     patch_scores: Float[Tensor, "R K"] | None = None  # the teacher's, of foreground patches
-    image_scores: Float[Tensor, "R K"] | None = None  # the teacher's, of global views
-    samples: Float[Tensor, "R D 3 3"] | None = None  # the student's, of global views
+    image_scores: Float[Tensor, "Q L"] | None = None  # the teacher's, of global views
+    samples: Float[Tensor, "S D 3 3"] | None = None  # the student's, of global views
 
 
 class CoTAP(Method[CoTAPViews, CoTAPCarry]):
