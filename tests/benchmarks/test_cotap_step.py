@@ -2,7 +2,16 @@
 
 import pytest
 from benchmarks.cotap_setting import CoTAPSetting
-from benchmarks.cotap_step import VARIANTS, Measured, arguments_of, build_step, run_one, table
+from benchmarks.cotap_step import (
+    MEMORY_STEPS,
+    VARIANTS,
+    Measured,
+    arguments_of,
+    build_step,
+    run_one,
+    table,
+)
+from benchmarks.setting import Act
 
 from patchwise.methods.cotap import CoTAP, CoTAPViews
 from patchwise.methods.method import Batch, Step
@@ -47,5 +56,18 @@ def test_views_are_made_each_time_only_if_asked_for(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_each_variant_runs_alone(variant: str) -> None:
+def test_each_variant_runs_alone_twice(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    build, done = VARIANTS[variant], []
+
+    def counted(setting: CoTAPSetting) -> Act:
+        act = build(setting)
+
+        def act_and_count() -> None:
+            act()
+            done.append(variant)
+
+        return act_and_count
+
+    monkeypatch.setitem(VARIANTS, variant, counted)
     run_one(variant, CoTAPSetting(batch=2))
+    assert len(done) == MEMORY_STEPS == 2
