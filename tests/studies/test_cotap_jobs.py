@@ -201,7 +201,7 @@ def test_images_to_tune_on_are_others() -> None:
     parts = [final.fit, final.test, tuning.fit, tuning.test]
     seen = [part.read(i)[0].tobytes() for part in parts for i in range(0, len(part), 40)]
     assert len(set(seen)) == len(seen)
-    assert [len(part) for part in parts] == [400, 200, 400, 200]
+    assert [len(part) for part in parts] == [400, 1200, 400, 600]
     assert tuning.fingerprint() != final.fingerprint()
     assert isinstance(health_data("scenes"), Scenes)
 
