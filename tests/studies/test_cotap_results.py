@@ -57,7 +57,7 @@ def test_results_are_complete_and_plain() -> None:
     found = finished()
     assert found["complete"]
     assert json.loads(json.dumps(found)) == json.loads(json.dumps(finished()))
-    assert found["best"] == {"cotap": "rate 0.016", "control": "rate 0.0006"}
+    assert found["best"] == {"cotap": "rate 0.0032", "control": "rate 0.0006"}
     assert found["protocols"] == {"incontext": "a", "tuning: incontext": "b"}
     assert found["packages"] == {"torch": "2"}
     assert len(found["runs"]) == 1 + 6 + 3 + len(study().ablation)
@@ -94,7 +94,7 @@ def test_tables_show_runs_means_and_verdicts() -> None:
     assert shown["**cotap, mean of 3**"][0] == "0.3300"
     assert shown["seed 2"] == ["+0.0300 yes", "+0.0300 yes", "+0.0000 yes", "x0.800 yes"]
     assert shown["hinge"][0] == "0.3300"
-    assert shown["cotap, rate 0.016 (taken)"] == ["0.3000"]
+    assert shown["cotap, rate 0.0032 (taken)"] == ["0.3000"]
     assert shown["control, rate 0.002"] == ["0.3000"]
     assert rows(tables(finished(ahead=0.0)))["seed 0"][0] == "+0.0000 **no**"
 
