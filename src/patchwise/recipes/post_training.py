@@ -108,7 +108,7 @@ def cotap_small(facts: Facts) -> RunConfig:
         data=DataConfig(workers=facts.workers),
         backbone=backbone,
         method=method,
-        optim=_optim(3e-4, batch),
+        optim=_optim(1e-4, batch),
         train=TrainConfig(
             epochs=epochs, batch=batch, device=facts.device, val_every_epochs=max(1.0, epochs / 10)
         ),
