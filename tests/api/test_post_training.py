@@ -52,6 +52,20 @@ def test_more_cells_than_patches_are_refused_by_name() -> None:
         check_post_training(config_of(ranking_cells=(7,)), sources)
 
 
+@pytest.mark.bad_input
+def test_a_second_image_set_for_nothing_is_refused_by_name() -> None:
+    sources = {"scenes": open_source("scenes:8"), "objects": open_source("scenes:9")}
+    alone = {"image_weight": 0.0, "neighbour_weight": 0.0}
+    with pytest.raises(ConfigError, match=r"objects must be left out where .* got scenes:9$"):
+        check_post_training(config_of(**alone), sources)
+    check_post_training(config_of(**alone), dict.fromkeys(sources, sources["scenes"]))
+    check_post_training(config_of(image_weight=0.0), sources)
+    whole = {"dense_weight": 0.0, "ranking_weight": 0.0}
+    with pytest.raises(ConfigError, match=r"as the data, where .* on scenes:8, got scenes:9$"):
+        check_post_training(config_of(**whole), sources)
+    check_post_training(config_of(dense_weight=0.0), sources)
+
+
 def test_prototypes_that_would_stay_random_are_told_of() -> None:
     vit = small_vit()  # 2 steps of 4 images, as many neighbours, 2 views
     assert note_on_prototypes(plan_of(vit, bank_samples=32)) is None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from patchwise.configs.cotap import CoTAPConfig
 from patchwise.configs.views import OverlappingViewsConfig, fit_to_patches
+from patchwise.methods import inputs_read
 from patchwise.methods.cotap import CoTAP, CoTAPCarry, CoTAPViews
 from patchwise.methods.method import Step, StepLoss
 from patchwise.methods.paired_views import PairedViews
@@ -421,3 +422,19 @@ def test_without_the_patches_losses_the_images_tell_of_the_student() -> None:
     told = [loss.health for loss in losses if loss.health]
     assert len(told) == 1
     assert told[0].keys() >= OF_THE_STUDENT
+
+
+@pytest.mark.parametrize(
+    ("off", "read"),
+    [
+        ((), ["scenes", "objects"]),
+        (("dense_weight", "image_weight"), ["scenes", "objects"]),
+        (("dense_weight", "ranking_weight"), ["objects"]),
+        (("image_weight", "neighbour_weight"), ["scenes"]),
+    ],
+)
+def test_only_images_that_a_loss_is_about_are_read(off: tuple[str, ...], read: list[str]) -> None:
+    changes: dict[str, Any] = dict.fromkeys(off, 0.0)
+    config = replace(COTAP_CONFIG, **changes)
+    assert [wanted.name for wanted in inputs_read(config).values()] == read
+    assert list(inputs_read(config)) == [["scenes", "objects"].index(name) for name in read]

@@ -24,7 +24,7 @@ from patchwise.training.plan import (
     open_stream,
 )
 from tests.data.numbered import Numbered
-from tests.small_runs import COTAP_CONFIG, PWSELF_CONFIG, VIEWS, run_config, small_vit
+from tests.small_runs import COTAP_CONFIG, PWSELF_CONFIG, VIEWS, VIT, run_config, small_vit
 
 
 def test_steps_follow_from_images_batch_and_epochs() -> None:
@@ -110,6 +110,23 @@ def test_later_epochs_read_no_image() -> None:
     )
     list(islice(stream, 9))
     assert sorted(seen) == list(range(12))
+
+
+def test_images_that_nothing_is_trained_on_are_not_read() -> None:
+    batches, kept = [], []
+    alone = replace(COTAP_CONFIG, image_weight=0.0, neighbour_weight=0.0)
+    for method in (COTAP_CONFIG, alone):
+        config = replace(run_config(), backbone=VIT, method=method)
+        sources = {"scenes": open_source("scenes:8"), "objects": open_source("scenes:9")}
+        near = {n: np.roll(np.arange(len(s)), 1)[:, None] for n, s in sources.items()}
+        plan = make_plan(config, sources, small_vit(), near)
+        stream = open_stream(plan, count_bad_images(plan), start_step=0, say=print)
+        batches.append(next(stream))
+        kept.append(find_residences(plan, print).keys())
+    assert batches[0].keys() == {"scenes", "scenes.neighbour", "objects", "objects.neighbour"}
+    assert batches[1].keys() == {"scenes", "scenes.neighbour"}
+    assert torch.equal(batches[1]["scenes"].ids, batches[0]["scenes"].ids)
+    assert kept == [{"scenes", "objects"}, {"scenes"}]
 
 
 def test_images_stay_nowhere_on_request() -> None:

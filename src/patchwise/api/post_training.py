@@ -17,11 +17,13 @@ def check_post_training(config: RunConfig, sources: Mapping[str, ImageSource]) -
 
     Raises:
         ConfigError: An image would need more neighbours than there are other images, or maps
-            would be cut into more cells than they have patches.
+            would be cut into more cells than they have patches, or nothing would be trained on
+            one of two image sets.
     """
     method = config.method
     if not isinstance(method, CoTAPConfig):
         return
+    _check_use(method, sources)
     k = method.neighbours.k
     for source in sources.values():
         if len(source) <= k:
@@ -39,6 +41,22 @@ def check_post_training(config: RunConfig, sources: Mapping[str, ImageSource]) -
             f"config: key 'method.ranking_cells' must be at most the {side} patches of a side of "
             f"the global views, got {most}; use --set method.ranking_cells={fitting}"
         )
+
+
+def _check_use(method: CoTAPConfig, sources: Mapping[str, ImageSource]) -> None:
+    """Check that there is a part of the loss for each of two image sets."""
+    scenes, objects = sources["scenes"], sources.get("objects", sources["scenes"])
+    if scenes is objects or (method.trains_patches and method.trains_images):
+        return
+    if method.trains_patches:
+        raise ConfigError(
+            "train: objects must be left out where method.image_weight and "
+            f"method.neighbour_weight are 0: nothing is trained on them, got {objects.name}"
+        )
+    raise ConfigError(
+        "train: objects must be left out, and given as the data, where method.dense_weight and "
+        f"method.ranking_weight are 0: nothing is trained on {scenes.name}, got {objects.name}"
+    )
 
 
 def note_on_prototypes(plan: Plan) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any
 from patchwise.configs.methods import MethodConfig
 from patchwise.methods.cotap import CoTAP
 from patchwise.methods.dino import DINO
-from patchwise.methods.method import Method
+from patchwise.methods.method import Input, Method
 from patchwise.methods.pwself import PWSelf
 from patchwise.models.filtered_vit import FilteredViT
 from patchwise.models.vit import ViT
@@ -23,3 +23,13 @@ def build_method(backbone: ViT | FilteredViT, config: MethodConfig) -> Method[An
     Only CoTAP continues a backbone with a filter.
     """
     return METHODS[config.name](backbone, config)  # type: ignore[arg-type]
+
+
+def inputs_read(config: MethodConfig) -> dict[int, Input]:
+    """Return the inputs that settings train on, by their number; others are not read."""
+    method = METHODS[config.name]
+    return {
+        number: wanted
+        for number, wanted in enumerate(method.inputs)
+        if method.reads(wanted, config)  # type: ignore[arg-type]
+    }

@@ -122,6 +122,11 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
                 most_a_step=config.bank_samples_per_step,
             )
 
+    @classmethod
+    def reads(cls, wanted: Input, config: CoTAPConfig) -> bool:
+        """Tell whether any part of the loss is about these images."""
+        return config.trains_patches if wanted.name == "scenes" else config.trains_images
+
     @property
     def backbone(self) -> ViT | FilteredViT:
         """The student's backbone, which is what the paper evaluates."""
@@ -129,7 +134,6 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
 
     def make_views(self, batch: Batch, step: Step) -> CoTAPViews:
         """Step 1."""
-        wanted = (self.config.trains_patches, self.config.trains_images)
         made = [
             make_paired_views(
                 batch[source.name],
@@ -139,7 +143,7 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
                 seed=random_seed(step.seed, _VIEW_DRAWS, number),
                 normalisation=self.backbone.normalisation,
             )
-            if wanted[number]
+            if self.reads(source, self.config)
             else None
             for number, source in enumerate(self.inputs)
         ]
@@ -215,9 +219,7 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
             health |= patch_health(taught, scores)
             health["patch_queue_age"] = self.patch_queue.age(step.index)
             health |= self._health(views, output)
-        rows = None
-        if config.dense_weight:
-            rows = by_image(taught.scores)[by_image(taught.foreground)]
+        rows = by_image(taught.scores)[by_image(taught.foreground)] if config.dense_weight else None
         yield _weighted(parts, CoTAPCarry(rows, None, views.sort(samples)), health)
         for first, count in views.passes(config.views_per_pass) if pairs else ():
             kept = views.kept(student.vit, GLOBAL_VIEWS + first, count)
@@ -280,10 +282,8 @@ class CoTAP(Method[CoTAPViews, CoTAPCarry]):
         found = bank.find_prototypes(
             self.config.filter_prototypes, seed=step.seed, collectives=step.collectives
         )
-        followers = (
-            [self.student, self.teacher.module] if self.config.copy_prototypes else [self.student]
-        )
-        for module in followers:
+        copied = [self.teacher.module] if self.config.copy_prototypes else []
+        for module in [self.student, *copied]:
             assert isinstance(module.backbone, FilteredViT), "there is a bank"
             module.backbone.filter.set_prototypes(found)
 

@@ -12,7 +12,7 @@ The loop, for every optimiser step:
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -87,7 +87,12 @@ class Method(nn.Module, ABC, Generic[ViewsT, CarryT]):
     """A method says how to make views, what to minimise, and what follows a step."""
 
     inputs: ClassVar[tuple[Input, ...]] = (Input("images"),)
-    """The streams of images that every batch must hold, one for each image set."""
+    """The streams of images that batches hold, one for each image set."""
+
+    @classmethod
+    def reads(cls, wanted: Input, config: Any) -> bool:  # noqa: ANN401 - of the method
+        """Tell whether settings of this method train on a stream; others are not read."""
+        return True
 
     @property
     @abstractmethod

@@ -15,7 +15,7 @@ from patchwise.data.reader import NearestIds
 from patchwise.data.resident import Residence
 from patchwise.data.source import ImageSource
 from patchwise.errors import ConfigError
-from patchwise.methods import METHODS, build_method
+from patchwise.methods import METHODS, build_method, inputs_read
 from patchwise.methods.method import Batch
 from patchwise.models.filtered_vit import FilteredViT
 from patchwise.models.vit import ViT
@@ -194,7 +194,7 @@ def open_stream(
     """
     config = plan.config
     residences = residences or {}
-    inputs = METHODS[config.method.name].inputs
+    inputs = inputs_read(config.method)
     iterators = {
         wanted: BatchStream(
             plan.sources[wanted.name],
@@ -207,7 +207,7 @@ def open_stream(
             rank=here().rank,
             world_size=here().size,
         ).batches(bad_images[wanted.name], start_step=start_step)
-        for place, wanted in enumerate(inputs)
+        for place, wanted in inputs.items()
     }
     while True:
         loaded: dict[str, LoadedBatch] = {}
@@ -220,7 +220,7 @@ def open_stream(
         for bad in share_bad_images(loaded, error, bad_images):
             say(f"image replaced ({bad.reason}): {bad.description}")
         batch = {}
-        for wanted in inputs:
+        for wanted in inputs.values():
             images, _, neighbours = loaded[wanted.name]
             batch[wanted.name] = images
             if neighbours is not None:
@@ -238,11 +238,11 @@ def find_residences(plan: Plan, say: Say) -> dict[str, Residence]:
     Raises:
         ConfigError: They do not fit where they are to stay.
     """
-    residences = choose_residences(
-        plan.config, plan.sources, _resize_rule(plan), processes=here().size_here
-    )
+    read = {i.name: plan.sources[i.name] for i in inputs_read(plan.config.method).values()}
+    rule, processes = _resize_rule(plan), here().size_here
+    residences = choose_residences(plan.config, read, rule, processes=processes)
     if residences:
-        say(describe_residences(residences, plan.sources))
+        say(describe_residences(residences, read))
     return residences
 
 

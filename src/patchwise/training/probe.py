@@ -20,7 +20,7 @@ from patchwise.configs.loader import dump_toml, read_config
 from patchwise.configs.run import RunConfig
 from patchwise.environment import peak_bytes
 from patchwise.errors import TrainingError
-from patchwise.methods import METHODS, build_method
+from patchwise.methods import build_method, inputs_read
 from patchwise.methods.method import Batch
 from patchwise.models.vit import ViT
 from patchwise.training.engine import build_fabric
@@ -97,7 +97,7 @@ def make_batch(config: RunConfig, images: int) -> Batch:
     size = (side, side if config.method.views.base == "square" else round(side * 4 / 3))
     pixels = torch.randint(0, 256, (images, 3, *size), dtype=torch.uint8)
     batch = ImageBatch(pixels, torch.tensor([size] * images), torch.arange(images), 0)
-    wanted = METHODS[config.method.name].inputs
+    wanted = inputs_read(config.method).values()
     names = [i.name for i in wanted] + [i.neighbour_name for i in wanted if i.neighbours]
     return dict.fromkeys(names, batch)
 

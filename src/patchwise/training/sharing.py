@@ -68,7 +68,7 @@ def share_bad_images(
     processes.raise_any(error, [other for other, _ in told])
     new: list[BadImage] = []
     for name, count in counts.items():
-        found = [BadImage(**bad) for _, others in told for bad in others[name]]
+        found = [BadImage(**bad) for _, others in told for bad in others.get(name, ())]
         new += {bad.index: bad for bad in found}.values()
         count.add(found)
     return new
