@@ -121,6 +121,23 @@ def test_only_the_students_colours_change() -> None:
         assert changed.double().mean() > 0.6  # the chance of no change at all is 0.08
 
 
+def test_patches_are_recoloured_on_their_own_for_the_student_alone() -> None:
+    pixels = torch.tensor([200, 100, 50], dtype=torch.uint8).view(1, 3, 1, 1)
+    batch = ImageBatch(
+        pixels.expand(2, 3, 40, 40).contiguous(), torch.tensor([[40, 40]] * 2), torch.arange(2), 0
+    )
+    config = dataclasses.replace(PLAIN, recolour_patches=True)
+    plain, recoloured = make(batch, PLAIN), make(batch, config)
+    assert torch.equal(plain.teacher, recoloured.teacher)
+    for was, now in zip(plain.student.pixels, recoloured.student.pixels, strict=True):
+        assert (was.amax(dim=(2, 3)) - was.amin(dim=(2, 3))).max() < 1e-4
+        patches = now.unfold(2, 8, 8).unfold(3, 8, 8).flatten(4)
+        assert (patches.amax(dim=4) - patches.amin(dim=4)).max() < 1e-4  # one colour each
+        colours = patches[..., 0].flatten(2).mT  # [V N, patches, 3]
+        apart = torch.cdist(colours, colours) + torch.eye(colours.shape[1])
+        assert apart.min() > 1e-4  # and every one another
+
+
 def test_each_image_and_view_draws_its_own_colours() -> None:
     """Images of one colour: views that came out alike drew alike."""
     pixels = torch.tensor([200, 100, 50], dtype=torch.uint8).view(1, 3, 1, 1)

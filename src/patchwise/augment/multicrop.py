@@ -113,15 +113,14 @@ def make_multicrop(
             for key in drawn
         ]
         colours = _sample_colours(group, views, drawn)
-        patch_colours = _sample_patch_colours(own, side * side, patch_colour)
         # Under autocast the resampling products would be made in half precision.
         with torch.autocast(batch.pixels.device.type, enabled=False):
             images = apply_crops(
                 batch.pixels, batch.sizes, Crops.concatenate(boxes), size_px=group.size_px
             )
             images = apply_photometric(images, colours)
-            if patch_colours is not None:
-                images = apply_patch_photometric(images, patch_colours, patch_px)
+            if patch_colour is not None:
+                images = recolour_patches(images, own, patch_colour, patch_px)
             pixels.append(normalise(images, normalisation))
         crops += boxes
         grids += [(side, side)] * len(boxes)
@@ -153,14 +152,23 @@ def _sample_colours(group: ViewGroup, views: ViewsConfig, keys: Sequence[DrawKey
     )
 
 
-def _sample_patch_colours(
-    keys: Sequence[DrawKey], num_patches: int, config: PatchColourConfig | None
-) -> PatchPhotometric | None:
-    if config is None:
-        return None
-    return PatchPhotometric.concatenate(
-        [sample_patch_photometric(key, num_patches, config) for key in keys]
-    )
+def recolour_patches(
+    images: Float[Tensor, "B 3 S S"],
+    keys: Sequence[DrawKey],
+    config: PatchColourConfig,
+    patch_px: int,
+) -> Float[Tensor, "B 3 S S"]:
+    """Change the colours of every patch of some views on its own.
+
+    Args:
+        images: Views in [0, 1], one after the other.
+        keys: Of the views, in this order.
+        config: What to draw.
+        patch_px: Side of a patch.
+    """
+    count = (images.shape[-1] // patch_px) ** 2
+    drawn = [sample_patch_photometric(key, count, config) for key in keys]
+    return apply_patch_photometric(images, PatchPhotometric.concatenate(drawn), patch_px)
 
 
 def patches_per_side(caller: str, group: ViewGroup, patch_px: int) -> int:

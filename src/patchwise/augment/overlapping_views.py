@@ -14,6 +14,7 @@ from patchwise.augment.multicrop import (
     MultiCropViews,
     ViewGroup,
     patches_per_side,
+    recolour_patches,
     view_groups,
 )
 from patchwise.augment.overlapping_crops import sample_overlapping_crops
@@ -49,7 +50,8 @@ def make_overlapping_views(
 
     1. Crop and resize. The second global crop is drawn until it shares enough with the first,
        each local crop until it shares enough with both.   2. Normalise: the teacher's.
-    3. Colour changes of each view, normalise: the student's.
+    3. Colour changes of each view, and of each of its patches if ``views.recolour_patches``;
+       normalise: the student's.
 
     Args:
         batch: Images; the views are made on the device of its pixels.
@@ -97,6 +99,8 @@ def make_overlapping_views(
             if not plain:
                 plain.append(normalise(images, normalisation))
             coloured = apply_photometric(images, _sample_colours(drawn, views))
+            if views.recolour_patches:
+                coloured = recolour_patches(coloured, drawn, views.patch_colour, patch_px)
             pixels.append(normalise(coloured, normalisation))
         crops += boxes
         grids += [(side, side)] * len(boxes)

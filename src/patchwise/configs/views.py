@@ -11,6 +11,31 @@ Pair = tuple[float, float]
 PerView = tuple[float, float, float]  # first global view, second global view, local views
 
 
+def _check_colour(config: "MultiCropConfig | PatchColourConfig") -> None:
+    name = type(config).__name__
+    _check_not_negative(name, brightness=config.brightness)
+    _check_not_negative(name, **_entries("blur_sigma_px", config.blur_sigma_px))
+    _check_ordered(name, blur_sigma_px=config.blur_sigma_px)
+    check_within(name, 0, 0.5, hue=config.hue)
+
+
+def _check_not_negative(name: str, **values: float) -> None:
+    check_within(name, 0, 1e6, **values)
+
+
+def _check_ordered(name: str, **pairs: Pair) -> None:
+    for option_name, (low, high) in pairs.items():
+        if low > high:
+            raise RangeError(
+                f"{name}: {option_name} must be the least, then the most, "
+                f"got [{low}, {high}]; swap them"
+            )
+
+
+def _entries(name: str, values: tuple[float, ...]) -> dict[str, float]:
+    return {f"{name}[{index}]": value for index, value in enumerate(values)}
+
+
 @dataclass(frozen=True)
 class MultiCropConfig:
     """Two global and some local crops of each image, with colour changes: what all methods share.
@@ -92,45 +117,6 @@ class ViewsConfig(MultiCropConfig):
 
 
 @dataclass(frozen=True)
-class OverlappingViewsConfig(MultiCropConfig):
-    """Views, never mirrored, of which each shows a part of what each global one shows.
-
-    Defaults are CoTAP's, arXiv:2509.09429; its authors do not resize images before they crop. With
-    patches of 14 px, `fit_to_patches` makes local views of 98 px.
-    """
-
-    global_area_frac: Pair = option((0.25, 1.0), "Share of the image that a global view shows.")
-    local_count: int = option(4, "Local views of each image; 0 for none.")
-    local_area_frac: Pair = option((0.05, 0.1), "Share of the image that a local view shows.")
-    brightness: float = option(0.8, "Brightness is multiplied by 1 - this to 1 + this.")
-    contrast: float = option(0.8, "Contrast is multiplied by 1 - this to 1 + this.")
-    saturation: float = option(0.8, "Saturation is multiplied by 1 - this to 1 + this.")
-    hue: float = option(0.2, "Largest turn of the hue, as a share of the full circle.")
-    blur_prob: float = option(0.5, "Chance that a view is blurred.")
-    blur_window_px: int = option(7, "Side of the window of the Gaussian blur, pixels; odd.")
-    global_overlap_frac: float = option(
-        0.02, "Least share of the image that both global views show."
-    )
-    local_overlap_frac: float = option(
-        0.01, "Least share of the image that a local view shows of each global one."
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        name = type(self).__name__
-        check_within(name, 0, 1, blur_prob=self.blur_prob)
-        if self.blur_window_px < 1 or self.blur_window_px % 2 == 0:
-            raise RangeError(
-                f"{name}: blur_window_px must be odd and positive, got {self.blur_window_px}"
-            )
-        # Smaller global views could not overlap so much, and where both global views show less
-        # than a local one must, there may be no place for it.
-        shares, most = (self.global_overlap_frac, self.local_overlap_frac), self.global_area_frac[0]
-        check_within(name, 0, most, global_overlap_frac=shares[0])
-        check_within(name, 0, min(shares[0], self.local_area_frac[0]), local_overlap_frac=shares[1])
-
-
-@dataclass(frozen=True)
 class PatchColourConfig:
     """Colour changes that every patch of a view draws for itself.
 
@@ -155,6 +141,49 @@ class PatchColourConfig:
         check_within(name, 1, 8, posterise_bits=self.posterise_bits)
 
 
+@dataclass(frozen=True)
+class OverlappingViewsConfig(MultiCropConfig):
+    """Views, never mirrored, of which each shows a part of what each global one shows.
+
+    Defaults are CoTAP's, arXiv:2509.09429; its authors do not resize images before they crop. With
+    patches of 14 px, `fit_to_patches` makes local views of 98 px. ``recolour_patches`` is ours.
+    """
+
+    global_area_frac: Pair = option((0.25, 1.0), "Share of the image that a global view shows.")
+    local_count: int = option(4, "Local views of each image; 0 for none.")
+    local_area_frac: Pair = option((0.05, 0.1), "Share of the image that a local view shows.")
+    brightness: float = option(0.8, "Brightness is multiplied by 1 - this to 1 + this.")
+    contrast: float = option(0.8, "Contrast is multiplied by 1 - this to 1 + this.")
+    saturation: float = option(0.8, "Saturation is multiplied by 1 - this to 1 + this.")
+    hue: float = option(0.2, "Largest turn of the hue, as a share of the full circle.")
+    blur_prob: float = option(0.5, "Chance that a view is blurred.")
+    blur_window_px: int = option(7, "Side of the window of the Gaussian blur, pixels; odd.")
+    recolour_patches: bool = option(
+        False, "Recolour every patch of the student's views on its own, as PW-Self does."
+    )
+    patch_colour: PatchColourConfig = option(PatchColourConfig(), "How, if they are recoloured.")
+    global_overlap_frac: float = option(
+        0.02, "Least share of the image that both global views show."
+    )
+    local_overlap_frac: float = option(
+        0.01, "Least share of the image that a local view shows of each global one."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        name = type(self).__name__
+        check_within(name, 0, 1, blur_prob=self.blur_prob)
+        if self.blur_window_px < 1 or self.blur_window_px % 2 == 0:
+            raise RangeError(
+                f"{name}: blur_window_px must be odd and positive, got {self.blur_window_px}"
+            )
+        # Smaller global views could not overlap so much, and where both global views show less
+        # than a local one must, there may be no place for it.
+        shares, most = (self.global_overlap_frac, self.local_overlap_frac), self.global_area_frac[0]
+        check_within(name, 0, most, global_overlap_frac=shares[0])
+        check_within(name, 0, min(shares[0], self.local_area_frac[0]), local_overlap_frac=shares[1])
+
+
 MultiCropT = TypeVar("MultiCropT", bound=MultiCropConfig)
 
 
@@ -175,28 +204,3 @@ def fit_to_patches(views: MultiCropT, patch_px: int) -> MultiCropT:
         global_px=nearest_side(views.global_px, patch_px),
         local_px=nearest_side(views.local_px, patch_px),
     )
-
-
-def _check_colour(config: MultiCropConfig | PatchColourConfig) -> None:
-    name = type(config).__name__
-    _check_not_negative(name, brightness=config.brightness)
-    _check_not_negative(name, **_entries("blur_sigma_px", config.blur_sigma_px))
-    _check_ordered(name, blur_sigma_px=config.blur_sigma_px)
-    check_within(name, 0, 0.5, hue=config.hue)
-
-
-def _check_not_negative(name: str, **values: float) -> None:
-    check_within(name, 0, 1e6, **values)
-
-
-def _check_ordered(name: str, **pairs: Pair) -> None:
-    for option_name, (low, high) in pairs.items():
-        if low > high:
-            raise RangeError(
-                f"{name}: {option_name} must be the least, then the most, "
-                f"got [{low}, {high}]; swap them"
-            )
-
-
-def _entries(name: str, values: tuple[float, ...]) -> dict[str, float]:
-    return {f"{name}[{index}]": value for index, value in enumerate(values)}

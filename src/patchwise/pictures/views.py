@@ -43,9 +43,12 @@ def view_figures(
     """
     if isinstance(method.views, OverlappingViewsConfig):
         states = overlapping_views(batch, method.views, patch_px=patch_px, seed=seed)
+        recoloured = "recoloured"
+        if method.views.recolour_patches:
+            recoloured = "recoloured, and then every patch on its own"
         facts = (
             f"The teacher sees the two global views without colour changes; the student sees them "
-            f"and the local ones, each recoloured. None is mirrored. The global views have at "
+            f"and the local ones, each {recoloured}. None is mirrored. The global views have at "
             f"least {method.views.global_overlap_frac:.0%} of the image in common, and each local "
             f"view at least {method.views.local_overlap_frac:.0%} with both of them. "
             f"They are drawn by the rules of training and the seed given."
