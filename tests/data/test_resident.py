@@ -23,9 +23,12 @@ from patchwise.types import ImageBatch
 from tests.data.numbered import Numbered
 
 CPU = torch.device("cpu")
-HERE = Residence(CPU, 23 * 3 * 22 * 32)
 # Each image's next ones, a bad one of the tests among them.
 NEAREST = np.array([[(i + step) % 23 for step in (1, 5, 7)] for i in range(23)])
+
+
+def here() -> Residence:
+    return Residence(CPU, 23 * 3 * 22 * 32)
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def assert_same(kept: Iterator[LoadedBatch], plain: Iterator[LoadedBatch]) -> No
 def assert_nothing_changes(stream: BatchStream, start: int, stop: int) -> None:
     """Compare with and without images in memory, from the same count of bad images on."""
     kept_bad, plain_bad = (BadImages("numbered") for _ in range(2))
-    kept = replace(stream, residence=HERE).batches(kept_bad, start_step=start, stop_step=stop)
+    kept = replace(stream, residence=here()).batches(kept_bad, start_step=start, stop_step=stop)
     plain = replace(stream, workers=0).batches(plain_bad, start_step=start, stop_step=stop)
     assert_same(kept, plain)
     assert kept_bad.state() == plain_bad.state()
@@ -88,7 +91,7 @@ SIZES = [(4, 16), (5, 17), (9, 3), (1, 33), (16, 16), (7, 32)]
 
 def test_a_batch_from_memory_is_that_of_collate() -> None:
     images = noise(SIZES)
-    resident = ResidentImages(10, Residence(CPU, 0))
+    resident = ResidentImages(10, CPU, 0)
     resident.add(pack(images[:2], [7, 2]))
     resident.add(pack(images[2:], [0, 9, 4, 3]))
     place = dict(zip([7, 2, 0, 9, 4, 3], images, strict=True))
@@ -100,12 +103,47 @@ def test_a_batch_from_memory_is_that_of_collate() -> None:
 
 def test_room_is_made_when_more_was_not_expected() -> None:
     images = noise(SIZES)
-    resident = ResidentImages(6, Residence(CPU, 64))
+    resident = ResidentImages(6, CPU, 64)
     for index, image in enumerate(images):
         resident.add(pack([image], [index]))
     words = sum(3 * high * -(-wide // 16) for high, wide in SIZES)
     assert resident.nbytes == 16 * words
     assert_equal_batches(resident.batch(range(6), epoch=0), collate(images, range(6), epoch=0))
+
+
+def test_images_that_are_here_are_not_kept_again() -> None:
+    images = noise(SIZES)
+    resident = ResidentImages(10, CPU, 0)
+    resident.add(pack(images[:3], [7, 2, 5]))
+    resident.add(pack([images[3], images[2], images[4], images[0]], [0, 5, 9, 7]))
+    place = dict(zip([7, 2, 5, 0, 9], images, strict=False))
+    ids = [9, 0, 5, 2, 7]
+    expected = collate([place[i] for i in ids], ids, epoch=1)
+    assert_equal_batches(resident.batch(ids, epoch=1), expected)
+    assert resident.nbytes == 16 * sum(3 * high * -(-wide // 16) for high, wide in SIZES[:5])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_streams_of_one_source_keep_its_images_once(workers: int) -> None:
+    source = Numbered(23, bad=frozenset({3, 4}))
+    streams = [
+        BatchStream(source, batch=5, seed=seed, workers=workers, neighbours=NEAREST)
+        for seed in (1, 2)
+    ]
+    shared = here()
+    kept = [
+        replace(stream, residence=shared).batches(BadImages("numbered"), stop_step=20)
+        for stream in streams
+    ]
+    plain = [
+        replace(stream, workers=0).batches(BadImages("numbered"), stop_step=20)
+        for stream in streams
+    ]
+    for in_turn, expected in zip(zip(*kept, strict=True), zip(*plain, strict=True), strict=True):
+        assert_same(iter(in_turn), iter(expected))
+    alone = here()
+    list(replace(streams[0], residence=alone).batches(BadImages("numbered"), stop_step=20))
+    assert shared.images(23).nbytes == alone.images(23).nbytes > 0
 
 
 @pytest.mark.parametrize("bad", [(), (3,), (3, 4, 22, 0)])
@@ -141,7 +179,7 @@ def test_images_are_kept_as_they_were_resized() -> None:
 def test_every_image_is_read_once(start: int) -> None:
     """Those that an epoch leaves over too: they are read alone, when they are wanted."""
     source = Counted(23)
-    stream = BatchStream(source, batch=5, seed=1, residence=HERE)
+    stream = BatchStream(source, batch=5, seed=1, residence=here())
     batches = stream.batches(BadImages("numbered"), start_step=start)
     list(islice(batches, 4))
     assert sum(source.reads.values()) <= 20
@@ -151,14 +189,14 @@ def test_every_image_is_read_once(start: int) -> None:
 
 def test_neighbours_are_read_once_too() -> None:
     source = Counted(23)
-    stream = BatchStream(source, batch=5, seed=1, residence=HERE, neighbours=NEAREST)
+    stream = BatchStream(source, batch=5, seed=1, residence=here(), neighbours=NEAREST)
     list(islice(stream.batches(BadImages("numbered")), 100))
     assert source.reads == Counter(range(23))
 
 
 def test_what_stands_in_for_a_bad_image_is_read_once_more_at_most() -> None:
     source = Counted(23, bad=frozenset({3, 4}))
-    stream = BatchStream(source, batch=5, seed=1, residence=HERE, neighbours=NEAREST)
+    stream = BatchStream(source, batch=5, seed=1, residence=here(), neighbours=NEAREST)
     list(islice(stream.batches(BadImages("numbered")), 100))
     assert source.reads[3] == source.reads[4] == 1
     assert sum(source.reads.values()) <= 23 + 4
@@ -166,13 +204,13 @@ def test_what_stands_in_for_a_bad_image_is_read_once_more_at_most() -> None:
 
 def test_only_what_cannot_be_foreseen_is_read_by_this_process() -> None:
     source = Counted(23, bad=frozenset({3}))
-    stream = BatchStream(source, batch=10, seed=1, workers=1, residence=HERE)
+    stream = BatchStream(source, batch=10, seed=1, workers=1, residence=here())
     list(islice(stream.batches(BadImages("numbered")), 50))
     assert sum(source.reads.values()) <= 1  # image 4 in place of 3
 
 
 def test_workers_end_when_every_image_is_here() -> None:
-    stream = BatchStream(Numbered(20), batch=5, seed=1, workers=2, residence=HERE)
+    stream = BatchStream(Numbered(20), batch=5, seed=1, workers=2, residence=here())
     batches = stream.batches(BadImages("numbered"))
     list(islice(batches, 3))
     assert len(multiprocessing.active_children()) == 2
@@ -182,7 +220,7 @@ def test_workers_end_when_every_image_is_here() -> None:
 
 
 def test_workers_end_with_the_stream() -> None:
-    stream = BatchStream(Numbered(20), batch=5, seed=1, workers=1, residence=HERE)
+    stream = BatchStream(Numbered(20), batch=5, seed=1, workers=1, residence=here())
     batches = stream.batches(BadImages("numbered"))
     next(batches)
     batches.close()
@@ -198,7 +236,7 @@ def test_too_many_bad_images_end_the_run_at_the_same_step(
     source = Numbered(23, bad=frozenset({3, 4, 9, 15}))
     stream = BatchStream(source, batch=5, seed=1, workers=workers, neighbours=neighbours)
     ends = []
-    for residence in (None, HERE):
+    for residence in (None, here()):
         batches = replace(stream, residence=residence).batches(BadImages("numbered", tolerated=3))
         read: list[LoadedBatch] = []
         with pytest.raises(DataError, match="at most 3 bad images, got 4 so far"):
@@ -210,7 +248,7 @@ def test_too_many_bad_images_end_the_run_at_the_same_step(
 @pytest.mark.bad_input
 def test_a_long_row_of_bad_images_is_not_read_to_its_end() -> None:
     source = Counted(200, bad=frozenset(range(200)))
-    stream = BatchStream(source, batch=50, seed=1, residence=HERE)
+    stream = BatchStream(source, batch=50, seed=1, residence=here())
     with pytest.raises(DataError, match="at most 3 bad images, got 4 so far"):
         next(stream.batches(BadImages("numbered", tolerated=3)))
     assert sum(source.reads.values()) <= 8
@@ -218,7 +256,7 @@ def test_a_long_row_of_bad_images_is_not_read_to_its_end() -> None:
 
 @pytest.mark.bad_input
 def test_a_source_of_bad_images_only_ends_the_run() -> None:
-    stream = BatchStream(Numbered(6, bad=frozenset(range(6))), batch=5, seed=1, residence=HERE)
+    stream = BatchStream(Numbered(6, bad=frozenset(range(6))), batch=5, seed=1, residence=here())
     with pytest.raises(DataError, match="must hold images that can be read, got none in 6; the fi"):
         next(stream.batches(BadImages("numbered")))
 

@@ -10,7 +10,7 @@ from patchwise.data.images import ResizeRule
 from patchwise.data.source import open_source
 from patchwise.errors import ConfigError
 from patchwise.training import keeping
-from patchwise.training.keeping import choose_residences, describe_residences
+from patchwise.training.keeping import choose_residences, describe_residences, expected_bytes
 from tests.small_runs import run_config
 
 SOURCES = {"images": open_source("scenes:64"), "others": open_source("scenes:32")}
@@ -34,6 +34,16 @@ def test_unasked_images_take_a_quarter_of_the_free_memory(
     set_free(monkeypatch, free)
     found = choose_residences(config("auto"), SOURCES, RULE)
     assert set(found) == (set(SOURCES) if kept else set())
+
+
+def test_inputs_of_one_source_share_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_free(monkeypatch, NEEDED)
+    source = SOURCES["images"]
+    both = {"scenes": source, "objects": source}
+    found = choose_residences(config("device"), both, RULE)
+    assert found["scenes"] is found["objects"]
+    assert expected_bytes(found) == 64 * 3 * 64 * 64
+    assert describe_residences(found, both).startswith("keeping 64 images, 1 MiB")
 
 
 @pytest.mark.parametrize(("free", "kept"), [(2 * NEEDED, True), (2 * NEEDED - 2, False)])

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -24,14 +24,6 @@ _WORD = 16  # bytes: a row of a channel fills whole words, which are gathered at
 _SAMPLED_IMAGES = 64
 
 
-@dataclass(frozen=True)
-class Residence:
-    """Where images are kept."""
-
-    device: torch.device
-    expected_bytes: int  # see `resident_bytes`; more are found when they are needed
-
-
 class Packed(NamedTuple):
     """Images for `ResidentImages`, one after the other; those that are bad are only named."""
 
@@ -48,10 +40,10 @@ class ResidentImages:
     batch is put together, up to twice its padded pixels, and half of them for their places.
     """
 
-    def __init__(self, number: int, residence: Residence) -> None:
+    def __init__(self, number: int, device: torch.device, expected_bytes: int) -> None:
         check_positive("ResidentImages", number=number)
-        self.device = residence.device
-        capacity = 1 + -(-residence.expected_bytes // _WORD)
+        self.device = device
+        capacity = 1 + -(-expected_bytes // _WORD)
         self._words = _empty_words(capacity, self.device)
         self._words[0] = 0  # what padding shows
         self._used = 1
@@ -67,14 +59,19 @@ class ResidentImages:
         return (self._used - 1) * _WORD
 
     def add(self, packed: Packed) -> None:
-        """Keep images."""
+        """Keep images, but for those that are here already."""
+        counts = _words_of(packed.sizes)
+        new = self._first[packed.ids] == 0
+        if not new.all():
+            words = packed.words[torch.from_numpy(np.repeat(new, counts))]
+            packed = Packed(words, packed.ids[new], packed.sizes[new], packed.bad)
+            counts = counts[new]
         end = self._used + len(packed.words)
         if end > len(self._words):
             grown = _empty_words(end + end // 8, self.device)
             grown[: self._used] = self._words[: self._used]
             self._words = grown
         self._words[self._used : end].view(torch.uint8).copy_(packed.words)
-        counts = _words_of(packed.sizes)
         self._first[packed.ids] = self._used + np.cumsum(counts) - counts
         self._sizes[packed.ids] = packed.sizes
         self._used = end
@@ -98,6 +95,21 @@ class ResidentImages:
         return ImageBatch(pixels, torch.from_numpy(sizes), torch.from_numpy(index), epoch)
 
 
+@dataclass(frozen=True)
+class Residence:
+    """Where images are kept. Streams of one source may share it: then they are there once."""
+
+    device: torch.device
+    expected_bytes: int  # see `resident_bytes`; more are found when they are needed
+    _made: list[ResidentImages] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def images(self, number: int) -> ResidentImages:
+        """Return the images that are here, of a source of ``number``; none at first."""
+        if not self._made:
+            self._made.append(ResidentImages(number, self.device, self.expected_bytes))
+        return self._made[0]
+
+
 def read_once(
     reader: Reader, jobs: Callable[[], Iterator[Job]], workers: int, residence: Residence
 ) -> Generator[Read, None, None]:
@@ -117,7 +129,7 @@ def read_once(
     Raises:
         DeadWorker: A worker ended before its work did.
     """
-    images = ResidentImages(len(reader.source), residence)
+    images = residence.images(len(reader.source))
     bad: dict[int, BadImage] = {}
     packer = _Packer(reader)
 

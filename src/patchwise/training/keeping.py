@@ -23,6 +23,7 @@ def choose_residences(
 ) -> dict[str, Residence]:
     """Return where the images of each input stay, by ``data.keep``; none if they are not to.
 
+    Inputs that one source serves share its images: each reads them once, and they are kept once.
     Unasked, they do not stay for a run of one epoch, which would never come back to them. Of
     several ``processes`` on a machine each keeps what it reads, in the end all: on a CPU, they
     share the free memory.
@@ -33,8 +34,8 @@ def choose_residences(
     keep, device = config.data.keep, torch.device(config.train.device)
     if keep == "none" or (keep == "auto" and config.train.epochs <= 1):
         return {}
-    expected = {name: resident_bytes(source, rule) for name, source in sources.items()}
-    needed = sum(expected.values())
+    of_sources = {id(s): Residence(device, resident_bytes(s, rule)) for s in sources.values()}
+    needed = sum(residence.expected_bytes for residence in of_sources.values())
     free = free_memory(device) // (processes if device.type == "cpu" else 1)
     if keep == "device" and needed > free:
         raise ConfigError(
@@ -43,17 +44,23 @@ def choose_residences(
         )
     if keep == "auto" and needed > _SHARES[device.type] * free:
         return {}
-    return {name: Residence(device, number) for name, number in expected.items()}
+    return {name: of_sources[id(source)] for name, source in sources.items()}
 
 
 def describe_residences(
     residences: Mapping[str, Residence], sources: Mapping[str, ImageSource]
 ) -> str:
     """Return how many images stay where, on one line."""
-    images = sum(len(sources[name]) for name in residences)
-    needed = sum(residence.expected_bytes for residence in residences.values())
+    images = sum(len(source) for source in {id(s): s for s in sources.values()}.values())
+    needed = expected_bytes(residences)
     device = next(iter(residences.values())).device
     return f"keeping {images:,} images, {_mib(needed)}, on {device} after the first epoch"
+
+
+def expected_bytes(residences: Mapping[str, Residence]) -> int:
+    """Return what all images that stay will take."""
+    places = {id(residence): residence.expected_bytes for residence in residences.values()}
+    return sum(places.values())
 
 
 def _mib(number: int) -> str:

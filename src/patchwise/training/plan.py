@@ -27,7 +27,7 @@ from patchwise.training.engine import (
     check_device,
 )
 from patchwise.training.forecast import Forecast, Measurement, make_forecast, measure
-from patchwise.training.keeping import choose_residences, describe_residences
+from patchwise.training.keeping import choose_residences, describe_residences, expected_bytes
 from patchwise.training.loop import Training
 from patchwise.training.optim import build_optimizer
 from patchwise.training.processes import here
@@ -248,7 +248,7 @@ def find_residences(plan: Plan, say: Say) -> dict[str, Residence]:
 
 def kept_bytes(plan: Plan) -> int:
     """Return what the images that stay in memory will take; 0 if none do."""
-    return sum(place.expected_bytes for place in find_residences(plan, _say_nothing).values())
+    return expected_bytes(find_residences(plan, _say_nothing))
 
 
 def _resize_rule(plan: Plan) -> ResizeRule:
