@@ -13,6 +13,7 @@ from patchwise.data.source import open_source
 
 TABLES = Path(__file__).with_name("cotap")
 ARMS = ("cotap", "control")
+VIT_ALONE = ", its ViT alone"
 Kind = Literal["base", "neighbours", "speeds", "run", "score"]
 Values = dict[str, Any]
 
@@ -33,6 +34,7 @@ class Change:
 
     settings: Values = field(default_factory=dict)
     neighbours_by: str | None = None
+    every_seed: bool = False  # the first one alone, if not
 
 
 @dataclass(frozen=True)
@@ -108,12 +110,13 @@ def jobs(study: Study, record: Record) -> Iterator[Job]:
         return
     best = {arm: best_try(study, record, arm) for arm in ARMS}
     runs = list(final_jobs(study, weights, steps, best))
+    changed = list(ablation_jobs(study, weights, steps, best))
     yield from runs
-    for seed, job in zip(study.seeds, runs[:: len(ARMS)], strict=True):
+    yield from changed
+    for job in [*runs[:: len(ARMS)], *changed]:
         trained = record(job)
-        if trained is not None and "weights" in trained:
-            yield score_job(study, f"cotap {seed}, its ViT alone", trained, part="vit")
-    yield from ablation_jobs(study, weights, steps, best)
+        if _is_filtered(study, job) and trained is not None and "weights" in trained:
+            yield score_job(study, f"{job.name}{VIT_ALONE}", trained, part="vit")
 
 
 def base_job(study: Study) -> Job:
@@ -136,7 +139,7 @@ def speeds_job(study: Study, weights: Values) -> Job:
 def score_job(study: Study, name: str, weights: Values, part: str = "whole") -> Job:
     """Return the job that scores weights which are there; ``part`` may be the ViT alone."""
     values = {"file": weights["file"], "weights": weights["weights"], "part": part}
-    return Job(name, "score", {**values, **_scored(study, "final")})
+    return Job(name, "score", {**values, **_scored(study, "unseen")})
 
 
 def tuning_jobs(study: Study, weights: Values, steps: Mapping[str, int]) -> Iterator[Job]:
@@ -178,24 +181,25 @@ def final_jobs(
                 f"{arm} {seed}",
                 {"train.seed": seed, **study.arms[arm].tries[best[arm]]},
                 _arm(study, arm, weights, steps[arm]),
-                _scored(study, "final"),
+                _scored(study, "unseen"),
             )
 
 
 def ablation_jobs(
     study: Study, weights: Values, steps: Mapping[str, int], best: Mapping[str, str]
 ) -> Iterator[Job]:
-    """Yield runs of CoTAP with one thing changed, of the first seed and of as many steps."""
+    """Yield runs of CoTAP with one thing changed, of as many steps."""
+    taken = study.arms["cotap"].tries[best["cotap"]]
+    arm = _arm(study, "cotap", weights, steps["cotap"])
     for name, change in study.ablation.items():
-        arm = _arm(study, "cotap", weights, steps["cotap"])
-        yield _run(
-            study,
-            name,
-            {"train.seed": study.seeds[0], **study.arms["cotap"].tries[best["cotap"]]}
-            | change.settings,
-            {**arm, "neighbours_by": change.neighbours_by},
-            _scored(study, "final"),
-        )
+        for seed in study.seeds if change.every_seed else study.seeds[:1]:
+            yield _run(
+                study,
+                name if seed == study.seeds[0] else f"{name}, seed {seed}",
+                {"train.seed": seed, **taken, **change.settings},
+                {**arm, "neighbours_by": change.neighbours_by},
+                _scored(study, "unseen"),
+            )
 
 
 def steps_of(study: Study, record: Record) -> dict[str, int]:
@@ -233,6 +237,13 @@ def _arm(study: Study, arm: str, weights: Values, steps: int | None = None) -> V
     return values
 
 
+def _is_filtered(study: Study, job: Job) -> bool:
+    """Tell whether a run with the filter is one of every seed."""
+    name = job.name.split(", seed ")[0]
+    of_every_seed = name not in study.ablation or study.ablation[name].every_seed
+    return of_every_seed and job.values["settings"].get("method.filter_prototypes") != 0
+
+
 @functools.cache
 def _count(train: str) -> int:
     return len(open_source(train))
@@ -242,7 +253,7 @@ def _run(study: Study, name: str, settings: Values, arm: Values, scored: Values)
     return Job(name, "run", {**arm, **scored, "settings": {**arm["settings"], **settings}})
 
 
-def _scored(study: Study, images: Literal["tuning", "final"]) -> Values:
+def _scored(study: Study, images: Literal["tuning", "unseen"]) -> Values:
     names = ["incontext"] if images == "tuning" else list(study.scores)
     scores = {name: study.scores[name] for name in names}
     return {"labelled": study.labelled, "images": images, "scores": scores}

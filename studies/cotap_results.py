@@ -10,6 +10,7 @@ from typing import Any
 from patchwise.files import write_text
 from studies.cotap_jobs import (
     ARMS,
+    VIT_ALONE,
     Job,
     Record,
     Study,
@@ -94,7 +95,7 @@ def tables(found: Values) -> str:
     rows = ["base"]
     for arm in ("control", "cotap"):
         rows += [f"{arm} {seed}" for seed in seeds]
-    rows += [f"cotap {seed}, its ViT alone" for seed in seeds]
+    rows += [name for name in runs if name.endswith(VIT_ALONE)]
     parts = [_lengths(found), _score_table(found, rows, mean=True)]
     judged = list(verdicts(found))
     if judged:

@@ -34,7 +34,7 @@ from patchwise.models.filtered_vit import FilteredViT
 from patchwise.training.engine import Precision
 from patchwise.training.loop import Stream, Training
 from patchwise.training.plan import Plan, build_training, count_bad_images, open_stream
-from studies.cotap_data import final_data, health_data, tuning_data
+from studies.cotap_data import health_data, tuning_data, unseen_data
 from studies.cotap_jobs import ARMS, Job, Values
 from studies.orphans import stop_without
 
@@ -175,7 +175,7 @@ def _score(subject: Subject, job: Job, out: Path) -> Values:
 def _data(values: Values, protocol: str) -> Any:  # noqa: ANN401 - what `evaluate` takes
     if PROTOCOLS[protocol].kind == "images":
         return health_data(values["labelled"])
-    return {"final": final_data, "tuning": tuning_data}[values["images"]](values["labelled"])
+    return {"unseen": unseen_data, "tuning": tuning_data}[values["images"]](values["labelled"])
 
 
 def _numbers(name: str, result: Result) -> Values:

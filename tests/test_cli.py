@@ -149,6 +149,7 @@ def test_a_dry_run_prints_settings_and_forecast_and_writes_nothing(tmp_path: Pat
     done = typed("train", "scenes:12", "--out", out, *tiny(), "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "forecast:" in done.stderr
+    assert "neighbours" not in done.stderr
     assert not out.exists()
     settings = tmp_path / "settings.toml"
     settings.write_text(done.stdout)

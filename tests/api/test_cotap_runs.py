@@ -128,10 +128,13 @@ def test_a_run_on_one_set_cannot_go_on_with_two(weights: Path, tmp_path: Path) -
         patchwise.train(DATA, out=tmp_path / "run", objects=OBJECTS, resume=True, quiet=True)
 
 
-def test_a_dry_run_needs_no_neighbours(weights: Path, tmp_path: Path) -> None:
+def test_a_dry_run_needs_no_neighbours(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config, cost = patchwise.forecast_training(
-        DATA, recipe="cotap-small", init=weights, objects=OBJECTS, settings=SETTINGS, quiet=True
+        DATA, recipe="cotap-small", init=weights, objects=OBJECTS, settings=SETTINGS
     )
+    assert "to which comes the search for neighbours" in capsys.readouterr().err
     assert config.method.name == "cotap"
     assert cost.steps == 4
     assert not list(tmp_path.iterdir())

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studies.cotap_data import Some, final_data, health_data, locate, tuning_data
+from studies.cotap_data import Some, health_data, locate, tuning_data, unseen_data
 from studies.cotap_jobs import (
     ARMS,
     TABLES,
+    Change,
     Job,
     Study,
     Values,
@@ -148,14 +149,39 @@ def test_what_can_be_done_follows_from_what_is_done() -> None:
         records.add(job, scores={"incontext": 0.3 - 0.01 * abs(place - 3)})
     later = list(jobs(of, records))[4 + len(tries) :]
     names = [f"{arm} {seed}" for seed in (0, 1, 2) for arm in ARMS]
-    assert [job.name for job in later] == names + list(of.ablation)
+    changed = [
+        name if not seed else f"{name}, seed {seed}"
+        for name, change in of.ablation.items()
+        for seed in ((0, 1, 2) if change.every_seed else (0,))
+    ]
+    assert [job.name for job in later] == names + changed
     # places 2 and 3 are the second tries of either arm
     assert later[0].values["settings"]["optim.lr_per_256"] == 0.0096
     assert later[1].values["settings"]["optim.lr_per_256"] == 0.002
-    records.add(later[2], file="runs/x/backbone.safetensors", weights="def", scores={})
-    alone = [job for job in jobs(of, records) if "alone" in job.name]
-    assert [(job.name, job.values["part"]) for job in alone] == [("cotap 1, its ViT alone", "vit")]
-    assert alone[0].values["file"] == "runs/x/backbone.safetensors"
+
+
+def test_the_vit_of_every_seed_is_scored_alone() -> None:
+    of = replace(study(), ablation={"hinge": Change(), "twice": Change(every_seed=True)})
+    for filtered in (True, False):
+        records = measured(of)
+        plain = {"method.filter_prototypes": 0}
+        arms = {**of.arms, "cotap": replace(of.arms["cotap"], tries={"a": {}, "b": plain})}
+        chosen = replace(
+            of, arms={**arms, "control": replace(of.arms["control"], tries={"c": {}, "d": {}})}
+        )
+        for job in list(jobs(chosen, records))[4:]:
+            good = (", a" in job.name) == filtered
+            records.add(job, scores={"incontext": 0.3 + 0.1 * good})
+        trained = list(jobs(chosen, records))[8:]
+        for number, job in enumerate(trained):
+            records.add(job, file=f"{number}", weights="def", scores={})
+        alone = {job.name: job.values for job in jobs(chosen, records) if "alone" in job.name}
+        wanted = ["cotap 0", "cotap 1", "cotap 2", "twice", "twice, seed 1", "twice, seed 2"]
+        assert [*alone] == [f"{name}, its ViT alone" for name in (wanted if filtered else [])]
+        for name, values in alone.items():
+            (run,) = [n for n, job in enumerate(trained) if f"{job.name}, its ViT alone" == name]
+            assert values["part"] == "vit"
+            assert values["file"] == f"{run}"
 
 
 def test_a_try_that_failed_is_not_taken() -> None:
@@ -182,6 +208,10 @@ def test_ablation_changes_one_thing() -> None:
     whole = runs["cotap 0"].values
     for name, change in of.ablation.items():
         values = copy.deepcopy(runs[name].values)
+        if change.every_seed:
+            other = copy.deepcopy(runs[f"{name}, seed 2"].values)
+            other["settings"]["train.seed"] = 0
+            assert other == values
         assert values.pop("neighbours_by") == change.neighbours_by
         assert values == {**whole, "settings": whole["settings"] | change.settings}
         assert change.settings or change.neighbours_by
@@ -197,7 +227,7 @@ def test_a_key_is_of_all_values() -> None:
 
 
 def test_images_to_tune_on_are_others() -> None:
-    final, tuning = final_data("scenes"), tuning_data("scenes")
+    final, tuning = unseen_data("scenes"), tuning_data("scenes")
     parts = [final.fit, final.test, tuning.fit, tuning.test]
     seen = [part.read(i)[0].tobytes() for part in parts for i in range(0, len(part), 40)]
     assert len(set(seen)) == len(seen)
@@ -207,7 +237,7 @@ def test_images_to_tune_on_are_others() -> None:
 
 
 def test_some_images_are_those_that_were_named() -> None:
-    whole = final_data("scenes").fit
+    whole = unseen_data("scenes").fit
     some = Some(whole, [5, 2])
     assert (some.read(0)[0] == whole.read(5)[0]).all()
     assert (some.label(1) == whole.label(2)).all()
@@ -224,7 +254,7 @@ def test_folders_are_found_among_the_image_sets(tmp_path: Path) -> None:
 
 def test_noise_is_of_the_image_alone() -> None:
     subject = patchwise.open_subject("studies.cotap_data:noise")
-    images = final_data("scenes").fit.images
+    images = unseen_data("scenes").fit.images
     rows = [
         next(iter(read_features(subject, images, Squash(64), ids=ids))).patches
         for ids in ([0, 1, 2], [2])

@@ -60,8 +60,10 @@ def test_results_are_complete_and_plain() -> None:
     assert found["best"] == {"cotap": "rate 0.0032", "control": "rate 0.0006"}
     assert found["protocols"] == {"incontext": "a", "tuning: incontext": "b"}
     assert found["packages"] == {"torch": "2"}
-    assert len(found["runs"]) == 1 + 6 + 3 + len(study().ablation)
-    assert len(found["tuning"]) == 8
+    repeated = sum(change.every_seed for change in study().ablation.values())
+    alone = 3 + 3 * repeated
+    assert len(found["runs"]) == 1 + 6 + alone + len(study().ablation) + 2 * repeated
+    assert len(found["tuning"]) == sum(len(arm.tries) for arm in study().arms.values())
 
 
 def test_margins_decide() -> None:

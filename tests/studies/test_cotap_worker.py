@@ -24,7 +24,7 @@ HEALTH = {"health": {"protocol": "health/features", "settings": {"size_px": 64}}
 
 
 def values(file: str, **others: Any) -> dict[str, Any]:
-    scored = {"labelled": "scenes", "images": "final", "scores": HEALTH}
+    scored = {"labelled": "scenes", "images": "unseen", "scores": HEALTH}
     return {"file": file, "weights": "", **scored, **others}
 
 

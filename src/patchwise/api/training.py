@@ -203,6 +203,8 @@ def _settings(settings: Settings | None, config: str | Path | None) -> dict[str,
 def _forecast(plan: Plan, console: Console) -> tuple[Plan, Forecast]:
     resolved, cost = forecast(plan, console.print)
     console.print(_describe_cost(cost))
+    if plan.neighbours:
+        console.print("to which comes the search for neighbours: one look at every image first")
     return resolved, cost
 
 
