@@ -35,6 +35,7 @@ class Change:
     settings: Values = field(default_factory=dict)
     neighbours_by: str | None = None
     every_seed: bool = False  # the first one alone, if not
+    truth: str | None = None  # what it is told; see `studies.cotap_truth`
 
 
 @dataclass(frozen=True)
@@ -192,12 +193,13 @@ def ablation_jobs(
     taken = study.arms["cotap"].tries[best["cotap"]]
     arm = _arm(study, "cotap", weights, steps["cotap"])
     for name, change in study.ablation.items():
+        told = {} if change.truth is None else {"truth": change.truth}
         for seed in study.seeds if change.every_seed else study.seeds[:1]:
             yield _run(
                 study,
                 name if seed == study.seeds[0] else f"{name}, seed {seed}",
                 {"train.seed": seed, **taken, **change.settings},
-                {**arm, "neighbours_by": change.neighbours_by},
+                {**arm, "neighbours_by": change.neighbours_by, **told},
                 _scored(study, "unseen"),
             )
 

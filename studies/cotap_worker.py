@@ -25,6 +25,8 @@ from rich.console import Console
 import patchwise
 from patchwise.api.nearby import find_nearby
 from patchwise.api.planning import Images, Request, new_plan
+from patchwise.data.source import open_source
+from patchwise.data.synthetic import Scenes
 from patchwise.errors import TrainingError
 from patchwise.eval.presets import PROTOCOLS
 from patchwise.eval.results import ClassificationResult, HealthResult, Result, SegmentationResult
@@ -36,6 +38,7 @@ from patchwise.training.loop import Stream, Training
 from patchwise.training.plan import Plan, build_training, count_bad_images, open_stream
 from studies.cotap_data import health_data, tuning_data, unseen_data
 from studies.cotap_jobs import ARMS, Job, Values
+from studies.cotap_truth import knowing
 from studies.orphans import stop_without
 
 NEIGHBOURS, BASE = "neighbours", "base.safetensors"
@@ -103,9 +106,13 @@ def measure_speeds(job: Job, out: Path) -> Values:
 def run(job: Job, out: Path) -> Values | None:
     """Train, and score what came of it; a run that diverges has a record, too."""
     folder = out / "runs" / job.key
+    init, shared = out / job.values["file"], out / NEIGHBOURS
+    source = open_source(job.values["train"])
+    scenes = source if isinstance(source, Scenes) else None
     try:
-        if not _train(folder, job.values, init=out / job.values["file"], shared=out / NEIGHBOURS):
-            return None
+        with knowing(job.values.get("truth"), scenes):
+            if not _train(folder, job.values, init=init, shared=shared):
+                return None
     except TrainingError as error:
         return {"failed": str(error)}
     trained = json.loads((folder / "results.json").read_text(encoding="utf-8"))["train"]

@@ -213,8 +213,9 @@ def test_ablation_changes_one_thing() -> None:
             other["settings"]["train.seed"] = 0
             assert other == values
         assert values.pop("neighbours_by") == change.neighbours_by
+        assert values.pop("truth", None) == change.truth
         assert values == {**whole, "settings": whole["settings"] | change.settings}
-        assert change.settings or change.neighbours_by
+        assert change.settings or change.neighbours_by or change.truth
 
 
 def test_a_key_is_of_all_values() -> None:
