@@ -110,6 +110,11 @@ def jobs(study: Study, record: Record) -> Iterator[Job]:
     if any(record(job) is None for job in tries):
         return
     best = {arm: best_try(study, record, arm) for arm in ARMS}
+    as_taken = speeds_job(study, weights, best)
+    yield as_taken
+    if record(as_taken) is None:
+        return
+    steps = steps_of(study, record, best)
     runs = list(final_jobs(study, weights, steps, best))
     changed = list(ablation_jobs(study, weights, steps, best))
     yield from runs
@@ -131,10 +136,13 @@ def neighbours_job(study: Study, weights: Values) -> Job:
     return Job("neighbours", "neighbours", _arm(study, "cotap", weights))
 
 
-def speeds_job(study: Study, weights: Values) -> Job:
-    """Return the job that measures both arms, one beside the other."""
+def speeds_job(study: Study, weights: Values, best: Mapping[str, str] | None = None) -> Job:
+    """Return the job that measures both arms, one beside the other: the recipes, or best tries."""
     arms = {arm: _arm(study, arm, weights) for arm in ARMS}
-    return Job("speeds", "speeds", {"arms": arms, "speeds": study.speeds})
+    for arm, name in (best or {}).items():
+        arms[arm]["settings"] |= study.arms[arm].tries[name]
+    name = "speeds" if best is None else "speeds of what is taken"
+    return Job(name, "speeds", {"arms": arms, "speeds": study.speeds})
 
 
 def score_job(study: Study, name: str, weights: Values, part: str = "whole") -> Job:
@@ -204,16 +212,18 @@ def ablation_jobs(
             )
 
 
-def steps_of(study: Study, record: Record) -> dict[str, int]:
+def steps_of(study: Study, record: Record, best: Mapping[str, str] | None = None) -> dict[str, int]:
     """Return the steps of both arms: those of the control take as long as CoTAP's.
 
-    To CoTAP's time belong the search for neighbours, and what its first steps take longer than
+    Those of tries by how long the recipes take, later ones by how long the best tries do. To
+    CoTAP's time belong the search for neighbours, and what its first steps take longer than
     others: among them is the one that makes the filter's prototypes.
     """
     weights = record(base_job(study))
     assert weights is not None, "speeds come after the weights"
-    nearby, speeds = record(neighbours_job(study, weights)), record(speeds_job(study, weights))
+    nearby = record(neighbours_job(study, weights))
     assert nearby is not None, "speeds come after the neighbours"
+    speeds = record(speeds_job(study, weights, best))
     assert speeds is not None, "runs come after the speeds"
     seconds = speeds["step_s"]
     whole = nearby["seconds"] + speeds["start_s"] + study.steps * seconds["cotap"]

@@ -53,8 +53,8 @@ def collect(study: Study, record: Record) -> Values:
         found[job.name] = record(job)
     if found["neighbours"] is None or found["speeds"] is None:
         return found
-    found["steps"] = steps_of(study, record)
-    tries = {job.key for job in tuning_jobs(study, weights, found["steps"])}
+    found["steps of tries"] = steps_of(study, record)
+    tries = {job.key for job in tuning_jobs(study, weights, found["steps of tries"])}
     for job in jobs(study, record):
         values = record(job)
         if values is None or job.kind not in {"run", "score"}:
@@ -63,9 +63,14 @@ def collect(study: Study, record: Record) -> Values:
         part[job.name] = {name: values[name] for name in _BEHIND if name in values}
         _agree(found, job, values)
     if len(found["tuning"]) == len(tries):
-        found["best"] = {arm: best_try(study, record, arm) for arm in ARMS}
-        every = list(final_jobs(study, weights, found["steps"], found["best"]))
-        changed = ablation_jobs(study, weights, found["steps"], found["best"])
+        best = found["best"] = {arm: best_try(study, record, arm) for arm in ARMS}
+        as_taken = speeds_job(study, weights, best)
+        found[as_taken.name] = record(as_taken)
+        if found[as_taken.name] is None:
+            return found
+        steps = found["steps"] = steps_of(study, record, best)
+        every = list(final_jobs(study, weights, steps, best))
+        changed = ablation_jobs(study, weights, steps, best)
         found["ablation"] = [job.name for job in changed]
         found["complete"] = all(
             name in found["runs"] for name in [*(job.name for job in every), *found["ablation"]]
@@ -89,7 +94,7 @@ def verdicts(found: Values) -> Iterator[tuple[int, str, float, bool]]:
 def tables(found: Values) -> str:
     """Return what a page shows of results, as Markdown."""
     runs = found["runs"]
-    if "steps" not in found or not runs:
+    if "steps of tries" not in found or not runs:
         return "Not run yet.\n"
     seeds = found["study"]["seeds"]
     rows = ["base"]
@@ -148,14 +153,24 @@ def _scores(found: Values, name: str) -> dict[str, float] | None:
 
 
 def _lengths(found: Values) -> str:
-    steps, speeds = found["steps"], found["speeds"]
-    seconds = speeds["step_s"]
-    first = ", ".join(f"{arm} {1000 * seconds[arm]:.0f} ms" for arm in ARMS)
+    neighbours = found["neighbours"]["seconds"]
+    lines = [
+        _length("The recipes", "the tries", found["speeds"], neighbours, found["steps of tries"])
+    ]
+    if "steps" in found:
+        taken = found["speeds of what is taken"]
+        lines.append(_length("What is taken", "the runs", taken, neighbours, found["steps"]))
+    return "\n\n".join(lines) + "\n"
+
+
+def _length(
+    what: str, whose: str, speeds: Values, neighbours_s: float, steps: Mapping[str, int]
+) -> str:
+    a_step = ", ".join(f"{arm} {1000 * speeds['step_s'][arm]:.0f} ms" for arm in ARMS)
     return (
-        f"A step takes, side by side ({speeds['clock']} seconds; {speeds['machine']}): {first}; "
-        f"the neighbours {found['neighbours']['seconds']:.0f} s, the start of CoTAP "
-        f"{speeds['start_s']:.0f} s. Hence {steps['cotap']} steps of CoTAP and {steps['control']} "
-        f"of the control.\n"
+        f"{what}, a step, side by side ({speeds['clock']} seconds; {speeds['machine']}): {a_step}; "
+        f"the neighbours {neighbours_s:.0f} s, the start of CoTAP {speeds['start_s']:.0f} s. "
+        f"Hence of {whose} {steps['cotap']} steps for CoTAP and {steps['control']} for the control."
     )
 
 

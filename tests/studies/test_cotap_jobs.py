@@ -147,7 +147,11 @@ def test_what_can_be_done_follows_from_what_is_done() -> None:
     for place, job in enumerate(tries):
         assert len(list(jobs(of, records))) == 4 + len(tries)  # no try is forestalled
         records.add(job, scores={"incontext": 0.3 - 0.01 * abs(place - 3)})
-    later = list(jobs(of, records))[4 + len(tries) :]
+    (speeds,) = list(jobs(of, records))[4 + len(tries) :]
+    for arm, rate in {"cotap": 0.0096, "control": 0.002}.items():  # of what is taken
+        assert speeds.values["arms"][arm]["settings"]["optim.lr_per_256"] == rate
+    records.add(speeds, **SPEEDS)
+    later = list(jobs(of, records))[5 + len(tries) :]
     names = [f"{arm} {seed}" for seed in (0, 1, 2) for arm in ARMS]
     changed = [
         name if not seed else f"{name}, seed {seed}"
@@ -172,7 +176,8 @@ def test_the_vit_of_every_seed_is_scored_alone() -> None:
         for job in list(jobs(chosen, records))[4:]:
             good = (", a" in job.name) == filtered
             records.add(job, scores={"incontext": 0.3 + 0.1 * good})
-        trained = list(jobs(chosen, records))[8:]
+        records.add(list(jobs(chosen, records))[-1], **SPEEDS)
+        trained = list(jobs(chosen, records))[9:]
         for number, job in enumerate(trained):
             records.add(job, file=f"{number}", weights="def", scores={})
         alone = {job.name: job.values for job in jobs(chosen, records) if "alone" in job.name}
@@ -192,6 +197,7 @@ def test_a_try_that_failed_is_not_taken() -> None:
             records.add(job, failed="not finite")
         else:
             records.add(job, scores={"incontext": 0.3 - 0.01 * place})
+    records.add(list(jobs(of, records))[-1], **SPEEDS)
     (run, *_) = [job for job in jobs(of, records) if job.name == "control 0"]
     assert run.values["settings"]["optim.lr_per_256"] == 0.002
 
@@ -199,7 +205,12 @@ def test_a_try_that_failed_is_not_taken() -> None:
 def test_the_control_takes_as_long() -> None:
     of = replace(study(), steps=100)
     # 30 s of neighbours, 10 s less at the start, 100 steps of 2 s: 220 s in steps of 0.5 s
-    assert steps_of(of, measured(of)) == {"cotap": 100, "control": 440}
+    records = measured(of)
+    assert steps_of(of, records) == {"cotap": 100, "control": 440}
+    best = {arm: next(iter(of.arms[arm].tries)) for arm in ARMS}
+    taken = speeds_job(of, WEIGHTS, best)
+    records.add(taken, **{**SPEEDS, "step_s": {"cotap": 1.0, "control": 0.5}})
+    assert steps_of(of, records, best) == {"cotap": 100, "control": 240}
 
 
 def test_ablation_changes_one_thing() -> None:

@@ -8,7 +8,7 @@ import pytest
 from studies.cotap_jobs import TABLES, Values, jobs
 from studies.cotap_results import PAGE, collect, insert, tables, verdicts
 
-from tests.studies.test_cotap_jobs import Records, measured, study
+from tests.studies.test_cotap_jobs import SPEEDS, Records, measured, study
 
 
 def scores(incontext: float, *, within: float = 0.5) -> Values:
@@ -27,11 +27,13 @@ def finished(*, ahead: float = 0.03, within: float = 0.4) -> Values:
     of, records = study(), None
     records = measured(of)
     behind: Values = {"protocols": {"incontext": "a"}, "packages": {"torch": "2"}}
-    for _ in range(3):
+    for _ in range(4):
         for job in jobs(of, records):
             if records(job) is not None:
                 continue
-            if job.name.startswith("tuning"):
+            if job.kind == "speeds":
+                records.add(job, **SPEEDS, rounds={})
+            elif job.name.startswith("tuning"):
                 records.add(
                     job, scores={"incontext": 0.3}, **{**behind, "protocols": {"incontext": "b"}}
                 )
@@ -78,6 +80,17 @@ def test_margins_decide() -> None:
         assert wrong == ({"incontext", "linear"} if "ahead" in change else {"ratio"})
 
 
+def test_lengths_are_those_of_what_is_taken() -> None:
+    found = finished()
+    found["speeds of what is taken"]["step_s"] = {"cotap": 1.0, "control": 0.5}
+    found["steps"] = {"cotap": 400, "control": 840}
+    first, _, second, *_ = tables(found).splitlines()
+    assert "cotap 2000 ms, control 500 ms" in first
+    assert first.endswith("of the tries 400 steps for CoTAP and 1640 for the control.")
+    assert "cotap 1000 ms, control 500 ms" in second
+    assert second.endswith("of the runs 400 steps for CoTAP and 840 for the control.")
+
+
 def test_tables_show_runs_means_and_verdicts() -> None:
     shown = rows(tables(finished()))
     assert shown["cotap 1"] == [
@@ -95,7 +108,7 @@ def test_tables_show_runs_means_and_verdicts() -> None:
     assert shown["control 2"][6:] == ["0.6250", "9", ""]
     assert shown["**cotap, mean of 3**"][0] == "0.3300"
     assert shown["seed 2"] == ["+0.0300 yes", "+0.0300 yes", "+0.0000 yes", "x0.800 yes"]
-    assert shown["hinge"][0] == "0.3300"
+    assert shown["random neighbours"][0] == "0.3300"
     assert shown["cotap, rate 0.0032 (taken)"] == ["0.3000"]
     assert shown["control, rate 0.002"] == ["0.3000"]
     assert rows(tables(finished(ahead=0.0)))["seed 0"][0] == "+0.0000 **no**"
@@ -114,10 +127,10 @@ def test_tables_of_what_is_not_done_yet() -> None:
 
 def test_a_run_that_failed_is_shown_so() -> None:
     found = finished()
-    found["runs"]["hinge"] = {"failed": "not finite"}
+    found["runs"]["random neighbours"] = {"failed": "not finite"}
     del found["runs"]["cotap 1"]
     shown = rows(tables(found))
-    assert shown["hinge"] == ["failed"]
+    assert shown["random neighbours"] == ["failed"]
     assert shown["cotap 1"] == ["not run"]
     assert "seed 1" not in shown
     assert "**cotap, mean of 2**" in shown
