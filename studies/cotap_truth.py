@@ -138,4 +138,5 @@ def _rank_by_categories(
     assert config.views.base_px >= known.shape[-1], "crops are of scenes in their own size"
     rows, columns = taught.foreground.shape[2:]
     shares = shares_of_patches(known, views, (rows, columns)).to(student)
-    return rank_patches(student, replace(taught, scores=shares), views, config, step)
+    told = replace(taught, scores=shares, assignments=None)  # which ranks do not look at
+    return rank_patches(student, told, views, config, step)
