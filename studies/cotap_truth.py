@@ -138,5 +138,7 @@ def _rank_by_categories(
     assert config.views.base_px >= known.shape[-1], "crops are of scenes in their own size"
     rows, columns = taught.foreground.shape[2:]
     shares = shares_of_patches(known, views, (rows, columns)).to(student)
-    told = replace(taught, scores=shares, assignments=None)  # which ranks do not look at
+    more = student.shape[-1] - shares.shape[-1]
+    assert more >= 0, "there are as many prototypes as categories, or more"
+    told = replace(taught, scores=F.pad(shares, (0, more)))  # zeros change no cosine
     return rank_patches(student, told, views, config, step)
