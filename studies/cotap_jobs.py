@@ -30,9 +30,11 @@ class Arm:
 
 @dataclass(frozen=True)
 class Change:
-    """What is left out of CoTAP, or done otherwise."""
+    """What is left out of a run of CoTAP, or done otherwise; or of one of the control."""
 
     settings: Values = field(default_factory=dict)
+    arm: str = "cotap"
+    times_as_long: int = 1
     neighbours_by: str | None = None
     every_seed: bool = False  # the first one alone, if not
     truth: str | None = None  # what it is told; see `studies.cotap_truth`
@@ -197,10 +199,10 @@ def final_jobs(
 def ablation_jobs(
     study: Study, weights: Values, steps: Mapping[str, int], best: Mapping[str, str]
 ) -> Iterator[Job]:
-    """Yield runs of CoTAP with one thing changed, of as many steps."""
-    taken = study.arms["cotap"].tries[best["cotap"]]
-    arm = _arm(study, "cotap", weights, steps["cotap"])
+    """Yield runs with one thing changed."""
     for name, change in study.ablation.items():
+        taken = study.arms[change.arm].tries[best[change.arm]]
+        arm = _arm(study, change.arm, weights, change.times_as_long * steps[change.arm])
         told = {} if change.truth is None else {"truth": change.truth}
         for seed in study.seeds if change.every_seed else study.seeds[:1]:
             yield _run(
@@ -250,9 +252,9 @@ def _arm(study: Study, arm: str, weights: Values, steps: int | None = None) -> V
 
 
 def _is_filtered(study: Study, job: Job) -> bool:
-    """Tell whether a run with the filter is one of every seed."""
-    name = job.name.split(", seed ")[0]
-    of_every_seed = name not in study.ablation or study.ablation[name].every_seed
+    """Tell whether a run of CoTAP with the filter is one of every seed."""
+    change = study.ablation.get(job.name.split(", seed ")[0], Change(every_seed=True))
+    of_every_seed = change.arm == "cotap" and change.every_seed
     return of_every_seed and job.values["settings"].get("method.filter_prototypes") != 0
 
 

@@ -93,9 +93,11 @@ def config_of(job: Job) -> RunConfig:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_run_of_the_tables_can_be_planned(name: str) -> None:
-    for job in every_run(study(name)):
+    of = study(name)
+    for job in every_run(of):
         config = config_of(job)
-        steps = 100 if config.method.name == "pwself" else 30
+        change = of.ablation.get(job.name.split(", seed ")[0], Change())
+        steps = change.times_as_long * (100 if config.method.name == "pwself" else 30)
         a_step = config.train.batch
         assert round(config.train.epochs * (640 // a_step)) == steps, job.name
         if config.method.name == "pwself":
@@ -213,20 +215,26 @@ def test_the_control_takes_as_long() -> None:
     assert steps_of(of, records, best) == {"cotap": 100, "control": 240}
 
 
-def test_ablation_changes_one_thing() -> None:
-    of = study()
+@pytest.mark.parametrize("name", NAMES)
+def test_ablation_changes_one_thing(name: str) -> None:
+    of = study(name)
     runs = {job.name: job for job in every_run(of)}
-    whole = runs["cotap 0"].values
-    for name, change in of.ablation.items():
-        values = copy.deepcopy(runs[name].values)
+    for part, change in of.ablation.items():
+        whole = runs[f"{change.arm} 0"].values
+        values = copy.deepcopy(runs[part].values)
         if change.every_seed:
-            other = copy.deepcopy(runs[f"{name}, seed 2"].values)
+            other = copy.deepcopy(runs[f"{part}, seed 2"].values)
             other["settings"]["train.seed"] = 0
             assert other == values
         assert values.pop("neighbours_by") == change.neighbours_by
         assert values.pop("truth", None) == change.truth
-        assert values == {**whole, "settings": whole["settings"] | change.settings}
-        assert change.settings or change.neighbours_by or change.truth
+        lengths = {
+            setting: pytest.approx(change.times_as_long * epochs)
+            for setting, epochs in whole["settings"].items()
+            if setting in {"train.epochs", "optim.warmup_epochs"}
+        }
+        assert values == {**whole, "settings": whole["settings"] | change.settings | lengths}
+        assert change != Change(every_seed=change.every_seed)
 
 
 def test_a_key_is_of_all_values() -> None:
