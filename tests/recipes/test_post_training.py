@@ -119,3 +119,12 @@ def test_the_length_follows_from_the_machine_and_the_teacher_from_the_length(
 def test_weights_of_another_size_are_named(init: ViTConfig) -> None:
     with pytest.raises(ConfigError, match=r"init must be a ViT 384 wide and 12 deep with patches"):
         make_config("cotap-vits16", Facts(1_000, 480, "cpu", init=init))
+
+
+@pytest.mark.bad_input
+def test_a_published_run_is_too_long_for_very_few_images() -> None:
+    wanted = r"^train: data must hold at least 27 images for the 240,000 steps .*, got 26; use"
+    with pytest.raises(ConfigError, match=wanted):
+        make_config("cotap-vits16", Facts(26, 480, "cuda"))
+    assert make_config("cotap-vits16", Facts(27, 480, "cuda")).train.epochs > 9e5
+    assert make_config("cotap-vits16", Facts(26, 480, "cuda", epochs=3.0)).train.epochs == 3.0

@@ -10,7 +10,7 @@ from patchwise.configs.option import option
 from patchwise.errors import ConfigError
 
 Keep = Literal["auto", "device", "none"]
-_MAX_EPOCHS = 1e6
+MAX_EPOCHS = 1e6
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class OptimConfig:
     def __post_init__(self) -> None:
         check_positive("OptimConfig", lr_per_256=self.lr_per_256)
         check_within("OptimConfig", 0.0, self.lr_per_256, final_lr=self.final_lr)
-        check_within("OptimConfig", 0.0, _MAX_EPOCHS, warmup_epochs=self.warmup_epochs)
+        check_within("OptimConfig", 0.0, MAX_EPOCHS, warmup_epochs=self.warmup_epochs)
         check_within(
             "OptimConfig",
             0.0,
@@ -100,7 +100,7 @@ class TrainConfig:
             keep_checkpoints=self.keep_checkpoints,
             val_every_epochs=self.val_every_epochs,
         )
-        check_within("TrainConfig", 0.0, _MAX_EPOCHS, epochs=self.epochs)
+        check_within("TrainConfig", 0.0, MAX_EPOCHS, epochs=self.epochs)
         check_within("TrainConfig", 0, 2**31 - 1, seed=self.seed)
         if self.batch % self.accumulate:
             raise ConfigError(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from patchwise.configs.backbone import SIZES, ViTConfig
 from patchwise.configs.cotap import CoTAPConfig
 from patchwise.configs.neighbours import NeighboursConfig
-from patchwise.configs.run import DataConfig, OptimConfig, RunConfig, TrainConfig
+from patchwise.configs.run import MAX_EPOCHS, DataConfig, OptimConfig, RunConfig, TrainConfig
 from patchwise.configs.views import OverlappingViewsConfig, fit_to_patches
 from patchwise.errors import ConfigError
 from patchwise.recipes.derived import shape_for
@@ -38,6 +38,13 @@ def cotap(size: str, patch_px: int, batch: int, steps: int) -> Recipe:
                 f"{given.depth} deep with patches of {given.patch_px} px; use --recipe cotap-small"
             )
         images = facts.batch or batch
+        epochs = facts.epochs or steps * images / facts.images
+        if epochs > MAX_EPOCHS:
+            raise ConfigError(
+                f"train: data must hold at least {math.ceil(steps * images / MAX_EPOCHS)} images "
+                f"for the {steps:,} steps of this recipe, got {facts.images}; "
+                f"use --recipe cotap-small"
+            )
         return RunConfig(
             recipe="",
             data=DataConfig(workers=facts.workers),
@@ -45,7 +52,7 @@ def cotap(size: str, patch_px: int, batch: int, steps: int) -> Recipe:
             method=CoTAPConfig(views=OverlappingViewsConfig()),
             optim=_optim(_LR * images / batch, images),
             train=TrainConfig(
-                epochs=facts.epochs or steps * images / facts.images,
+                epochs=epochs,
                 batch=images,
                 device=facts.device,
                 precision="bf16",
