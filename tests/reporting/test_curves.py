@@ -65,3 +65,15 @@ def test_cotap_has_curves_of_its_own_and_lacks_none_of_the_others() -> None:
     assert "Age of the queues" in missing
     assert "Lead of one prototype" not in missing
     assert "Foreground" not in missing
+
+
+def test_the_loss_of_cotap_is_told_as_a_sum_of_parts() -> None:
+    config = replace(run_config(), method=COTAP_CONFIG)
+    log: Log = [{"step": 1, "loss": 9.0, "dense": 4.0, "health/agreement": 0.1}]
+    charts = make_charts(log, config)
+    first = charts[0]
+    assert (first.title, first.y_label) == ("Loss", "weighted sum of the parts")
+    assert "ln K" not in first.meaning
+    assert not first.levels
+    assert len({chart.name for chart in charts}) == len(charts)
+    assert [chart.title for chart in charts].count("Agreement of student and teacher") == 1

@@ -44,7 +44,7 @@ _CURVES = (
     ),
     _Curve(
         "rate", "Learning rate", "learning rate", {"lr": "learning rate"},
-        "Linear warm-up, then a cosine: what the optimiser was told.",
+        "What the optimiser was told: a linear warm-up, if there is one, then a cosine.",
     ),
     _Curve(
         "gradient", "Gradient norm", "norm before clipping", {"gradient_norm": "gradient norm"},
@@ -106,6 +106,12 @@ _CURVES = (
 )  # fmt: skip
 _COTAP = (
     _Curve(
+        "loss", "Loss", "weighted sum of the parts", {"loss": "loss"},
+        "It rises where a part sets in: dense once scores are queued, prototype once the bank is "
+        "full. A lower loss need not be a better backbone: the teacher moves too.",
+        from_zero=False,
+    ),
+    _Curve(
         "parts", "Parts of the loss", "loss, without its weight",
         {part: part for part in ("dense", "image", "neighbour", "ranking", "prototype")},
         "Dense, image and neighbour are cross-entropies in nats, ranking lies in [0, 1). They do "
@@ -142,14 +148,16 @@ _COTAP = (
         "Mean age of the scores that assignments are balanced over.",
     ),
 )  # fmt: skip
-_NOT_COTAP = {"entropy", "offset", "prototypes", "agreement"}
+_NOT_COTAP = {"entropy", "offset", "prototypes"}
 
 
 def _curves(config: RunConfig) -> tuple[_Curve, ...]:
-    """Return the usual curves of a run."""
-    if not isinstance(config.method, CoTAPConfig):
-        return _CURVES
-    return (*(curve for curve in _CURVES if curve.name not in _NOT_COTAP), *_COTAP)
+    """Return the usual curves of a run; those of CoTAP take the place of others of their name."""
+    curves = {curve.name: curve for curve in _CURVES}
+    if isinstance(config.method, CoTAPConfig):
+        curves |= {curve.name: curve for curve in _COTAP}
+        curves = {name: curve for name, curve in curves.items() if name not in _NOT_COTAP}
+    return tuple(curves.values())
 
 
 def make_charts(log: Log, config: RunConfig) -> list[Chart]:
