@@ -120,7 +120,10 @@ class Method(nn.Module, ABC, Generic[ViewsT, CarryT]):
         """
 
     def settle(self) -> None:
-        """Take what a step takes when a run is under way, for a measurement that is thrown away."""
+        """Take what a step takes when a run is under way, for a measurement that is thrown away.
+
+        For methods whose steps cost more once queues are full; others have nothing to do here.
+        """
 
     @abstractmethod
     def parameter_groups(self) -> list[ParameterGroup]:
